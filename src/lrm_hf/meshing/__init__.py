@@ -1,0 +1,9 @@
+# Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
+"""From a field to a mesh, and from a mesh to a file. Importing this imports trimesh: do it where a mesh is wanted."""
+
+from .export import EXPORT_FORMATS, export_mesh
+from .isosurface import density_grid, extract_mesh
+from .mesh import LRMMesh
+
+
+__all__ = ["EXPORT_FORMATS", "LRMMesh", "density_grid", "export_mesh", "extract_mesh"]

@@ -1,0 +1,74 @@
+# Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
+"""The image encoder: any token-giving vision model of transformers, and the old rule of position interpolation."""
+
+from __future__ import annotations
+
+import math
+import types
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+
+logger = logging.get_logger(__name__)
+
+
+def build_encoder(config: PreTrainedConfig, position_interpolation: str = "native") -> PreTrainedModel:
+    """The encoder that `config` describes, without a pooling head.
+
+    Args:
+        config: configuration of the encoder.
+        position_interpolation: `"native"` or `"legacy"`, see [`LRMConfig`].
+    """
+    # ViT would carry a pooler that nothing uses
+    options = {"add_pooling_layer": False} if config.model_type == "vit" else {}
+    encoder = AutoModel.from_config(config, **options)
+    logger.info(
+        "image encoder %s: %s layers, width %s", config.model_type, config.num_hidden_layers, config.hidden_size
+    )
+    mask_token = getattr(encoder.embeddings, "mask_token", None)
+    if mask_token is not None:
+        mask_token.requires_grad_(False)  # unused here, and distributed training refuses unused parameters
+    if position_interpolation == "legacy":
+        embeddings = encoder.embeddings
+        embeddings.interpolate_pos_encoding = types.MethodType(_interpolate_positions_legacy, embeddings)
+    return encoder
+
+
+def encode_tokens(encoder: PreTrainedModel, pixel_values: Tensor) -> Tensor:
+    """Class and patch tokens after the final norm, registers dropped.
+
+    Args:
+        pixel_values: `(batch, channels, height, width)`, height and width multiples of the patch size.
+
+    Returns:
+        `(batch, 1 + patches, hidden_size)`.
+    """
+    options = {"interpolate_pos_encoding": True} if encoder.config.model_type == "vit" else {}
+    tokens = encoder(pixel_values, **options).last_hidden_state
+    registers = getattr(encoder.config, "num_register_tokens", 0)
+    if registers:
+        tokens = torch.cat([tokens[:, :1], tokens[:, 1 + registers :]], dim=1)
+    return tokens
+
+
+def _interpolate_positions_legacy(embeddings: nn.Module, tokens: Tensor, height: int, width: int) -> Tensor:
+    """transformers up to 4.35: bicubic with `scale_factor = (n + 0.1) / n_trained`, which samples at other places than
+    `size = n` does; checkpoints trained with it notice."""
+    positions = embeddings.position_embeddings
+    trained = math.isqrt(positions.shape[1] - 1)
+    patch = embeddings.config.patch_size
+    patch_height, patch_width = patch if isinstance(patch, (list, tuple)) else (patch, patch)
+    rows, columns = height // patch_height, width // patch_width
+    if rows == columns == trained:
+        return positions
+    grid = positions[:, 1:].reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+    grid = nn.functional.interpolate(
+        grid,
+        scale_factor=((rows + 0.1) / trained, (columns + 0.1) / trained),
+        mode="bicubic",
+        align_corners=False,
+    )
+    return torch.cat([positions[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)

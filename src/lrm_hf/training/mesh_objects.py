@@ -1,0 +1,169 @@
+# Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
+"""Mesh files as coloured triangles in the world frame, for the ray caster of `mesh_views`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+Y_UP_SUFFIXES = (".glb", ".gltf", ".obj")
+DEFAULT_COLOUR = 0.8  # of surfaces that come without any colour
+
+
+@dataclass
+class MeshObject:
+    """Triangles with colours in the world frame (z up, front towards -y). Made by `load_object`.
+
+    Attributes:
+        triangles: `(faces, 3, 3)` float32 corner positions in world units.
+        uv: `(faces, 3, 2)` float32 texture coordinates, v upwards, repeated outside [0, 1].
+        colours: `(faces, 3, 4)` float32 RGBA at the corners in [0, 1], multiplied with the texture.
+        texture_index: `(faces,)` int64 index into `textures`.
+        textures: `(height, width, 4)` float32 images, sRGB values as stored, premultiplied by alpha.
+    """
+
+    triangles: np.ndarray
+    uv: np.ndarray
+    colours: np.ndarray
+    texture_index: np.ndarray
+    textures: list[np.ndarray]
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """`(2, 3)` smallest and largest corner of the axis-aligned bounding box."""
+        points = self.triangles.reshape(-1, 3)
+        return np.stack([points.min(axis=0), points.max(axis=0)])
+
+    def rotate_about_z(self, degrees: float) -> MeshObject:
+        """The object turned counter-clockwise seen from above. The light does not turn with it."""
+        cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+        triangles = (self.triangles.astype(np.float64) @ turn.T).astype(np.float32)
+        return MeshObject(triangles, self.uv, self.colours, self.texture_index, self.textures)
+
+
+def load_object(path: str | os.PathLike, normalize: bool = True) -> MeshObject:
+    """Reads a mesh file as one coloured triangle soup in the world frame.
+
+    The scene graph is flattened. glTF and OBJ files are taken as y up with the front towards +z and are turned to
+    z up with the front towards -y; PLY and STL files are taken as they are. A surface's colour is
+    baseColorTexture x baseColorFactor x vertex (or face) colour, in sRGB values as stored, without conversion.
+
+    Args:
+        path: .glb, .gltf, .obj, .ply or .stl.
+        normalize: move the centre of the bounding box to the origin and scale the box's half diagonal to 1, so that
+            the object fits the unit ball. An object that is there within 1e-3 is left as it is.
+
+    Raises:
+        ImportError: if trimesh is not installed.
+        OSError: if the file is missing or cannot be read as a mesh.
+        ValueError: if the suffix is not known, or the file holds no triangle with an area.
+    """
+    trimesh = _require_trimesh()
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise ValueError(f"`path` must end in one of {', '.join(MESH_SUFFIXES)}, got {path.name!r}.")
+    if not path.is_file():
+        raise OSError(f"no mesh file at {os.fspath(path)!r}.")
+    try:
+        scene = trimesh.load_scene(path, process=False)
+    except Exception as error:  # the readers of the formats raise nearly everything on damaged files
+        raise OSError(f"{os.fspath(path)!r} cannot be read as a mesh: {error}") from error
+    parts: list[tuple[np.ndarray, ...]] = []
+    textures: list[np.ndarray] = []
+    for node in scene.graph.nodes_geometry:
+        transform, name = scene.graph[node]
+        mesh = scene.geometry[name]
+        if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
+            continue
+        points = mesh.vertices @ transform[:3, :3].T + transform[:3, 3]
+        for faces, uv, colours, texture in _surfaces(mesh, opaque_by_default=suffix in (".glb", ".gltf")):
+            index = np.full(len(faces), len(textures), dtype=np.int64)
+            parts.append((points[mesh.faces[faces]], uv, colours, index))
+            textures.append(texture)
+    if not parts:
+        raise ValueError(f"{os.fspath(path)!r} holds no triangles.")
+    triangles, uv, colours, index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if suffix in Y_UP_SUFFIXES:
+        triangles = np.stack([triangles[..., 0], -triangles[..., 2], triangles[..., 1]], axis=-1)
+    area = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=-1)
+    keep = area > 0  # false for NaN as well
+    if not keep.any():
+        raise ValueError(f"{os.fspath(path)!r} holds no triangle with an area.")
+    triangles = triangles[keep]
+    if normalize:
+        low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
+        centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+        if np.abs(centre).max() > 1e-3 or abs(radius - 1) > 1e-3:
+            triangles = (triangles - centre) / radius
+    uv, colours = uv[keep].astype(np.float32), colours[keep].astype(np.float32)
+    return MeshObject(triangles.astype(np.float32), uv, colours, index[keep], textures)
+
+
+def _surfaces(mesh: Any, opaque_by_default: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Face indices, uv `(faces, 3, 2)`, colours `(faces, 3, 4)` and premultiplied texture, for each material."""
+    visual, count = mesh.visual, len(mesh.faces)
+    everything, no_uv = np.arange(count), np.zeros((count, 3, 2))
+    white = np.ones((1, 1, 4), dtype=np.float32)
+    if visual.kind == "face":
+        yield everything, no_uv, np.repeat(_unit(visual.face_colors)[:, None], 3, axis=1), white
+        return
+    if visual.kind == "vertex":
+        yield everything, no_uv, _unit(visual.vertex_colors)[mesh.faces], white
+        return
+    if visual.kind != "texture":
+        colours = np.full((count, 3, 4), DEFAULT_COLOUR)
+        colours[..., 3] = 1.0
+        yield everything, no_uv, colours, white
+        return
+    uv = no_uv if visual.uv is None else np.nan_to_num(visual.uv[mesh.faces])
+    colours = np.ones((count, 3, 4))
+    attribute = visual.vertex_attributes.get("color")
+    if attribute is not None and len(attribute) == len(mesh.vertices):
+        colours[..., : attribute.shape[-1]] = _unit(attribute)[mesh.faces]
+    materials = getattr(visual.material, "materials", None)
+    chosen = getattr(visual, "face_materials", None)
+    if materials and chosen is not None:
+        groups = [(np.flatnonzero(chosen == index), material) for index, material in enumerate(materials)]
+    else:
+        groups = [(everything, materials[0] if materials else visual.material)]
+    for faces, material in groups:
+        pbr = material.to_pbr() if hasattr(material, "to_pbr") else material
+        factor = np.ones(4) if pbr.baseColorFactor is None else _unit(np.asarray(pbr.baseColorFactor))
+        textured = pbr.baseColorTexture is not None and visual.uv is not None
+        texture = _unit(np.asarray(pbr.baseColorTexture.convert("RGBA"))) if textured else white.astype(np.float64)
+        tinted = colours[faces]
+        tinted[..., : len(factor)] *= factor
+        mode = pbr.alphaMode or ("OPAQUE" if opaque_by_default else "BLEND")
+        if mode == "OPAQUE":
+            texture[..., 3], tinted[..., 3] = 1.0, 1.0
+        elif mode == "MASK":
+            # cut at the texels; coarser levels then hold the covered fraction, which keeps foliage from shimmering
+            cutoff = 0.5 if pbr.alphaCutoff is None else float(pbr.alphaCutoff)
+            texture[..., 3] = texture[..., 3] * (factor[3] if len(factor) > 3 else 1.0) >= cutoff
+            tinted[..., 3] = 1.0
+        texture[..., :3] *= texture[..., 3:]
+        yield faces, uv[faces], tinted, texture.astype(np.float32)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """Colours as float64 in [0, 1], from unsigned integers of any width or floats."""
+    if np.issubdtype(values.dtype, np.unsignedinteger):
+        return values.astype(np.float64) / np.iinfo(values.dtype).max
+    return values.astype(np.float64)
+
+
+def _require_trimesh() -> Any:
+    try:
+        import trimesh
+    except ImportError as error:
+        raise ImportError('reading meshes needs trimesh: `pip install "lrm_hf[train]"`.') from error
+    return trimesh
