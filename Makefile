@@ -16,7 +16,7 @@ DEMO_IMAGES ?= $(sort $(wildcard examples/*.png))
 DEMO_OUTPUT ?= demo_output
 
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install $(if $(strip $(CONSTRAINTS)),-c $(CONSTRAINTS))
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install $(if $(strip $(CONSTRAINTS)),-c $(CONSTRAINTS))
 REQUIREMENTS := setup.cfg pyproject.toml $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help

@@ -23,7 +23,7 @@ REQUIRED_IN_SDIST = ("LICENSE", "README.md", "CHANGELOG.md", "setup.cfg", "pypro
 SMOKE_TEST = """
 import pathlib, sys, lrm_hf
 assert pathlib.Path(lrm_hf.__file__).is_relative_to(sys.argv[1]), lrm_hf.__file__
-model = lrm_hf.LRMModel.from_pretrained(lrm_hf.bundled_model())
+model = lrm_hf.LRMPipeline.from_pretrained(lrm_hf.bundled_model()).model
 print(f"{lrm_hf.__version__}: bundled model with {model.num_parameters():,} parameters")
 """
 

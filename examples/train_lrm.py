@@ -23,9 +23,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
 from PIL import Image
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from lrm_hf import LRMConfig, LRMImageProcessor, LRMModel, orbit_cameras, render
+from lrm_hf.files import replacing
 from lrm_hf.training.losses import occupancy_loss, plane_variation_loss, psnr, surface_color_loss
 from lrm_hf.training.optimization import build_optimizers, cosine_schedule
 from lrm_hf.training.view_pool import TrainingBatch, ViewPool
@@ -43,6 +44,7 @@ SMALL_CONFIG = {
         "num_attention_heads": 2,
         "image_size": 128,
         "patch_size": 8,
+        "initializer_range": 0.06,
     },
     "field_config": {
         "channels": 24,
@@ -65,7 +67,12 @@ SMALL_CONFIG = {
     "lift_planes": [1],
     "lift_upscale": 3,
     "source_camera_elevation": 20.0,
+    "initializer_range": 0.06,
 }
+# white, the background, becomes zero: what lies outside of a picture looks like background to convolutions and lifts
+IMAGE_MEAN, IMAGE_STD = [1.0, 1.0, 1.0], [0.5, 0.5, 0.5]
+# median share of the picture's side that the objects of the pools take
+FOREGROUND_RATIO = 0.65
 
 
 def parse_args() -> argparse.Namespace:
@@ -98,8 +105,8 @@ def parse_args() -> argparse.Namespace:
     run.add_argument("--seed", type=int, default=0)
     weights = parser.add_argument_group("losses")
     weights.add_argument("--opacity_weight", type=float, default=0.3, help="silhouette")
-    weights.add_argument("--occupancy_weight", type=float, default=0.05, help="points of known occupancy")
-    weights.add_argument("--surface_weight", type=float, default=0.2, help="colour of points on surfaces")
+    weights.add_argument("--occupancy_weight", type=float, default=0.1, help="points of known occupancy")
+    weights.add_argument("--surface_weight", type=float, default=1.0, help="colour of points on surfaces")
     weights.add_argument("--variation_weight", type=float, default=1e-4, help="total variation on planes")
     log = parser.add_argument_group("states and logs")
     log.add_argument("--log_every", type=int, default=50)
@@ -108,10 +115,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def warming_average(decay: float):
+    """Exponential average whose memory grows with the number of updates, so that it forgets the initial weights."""
+
+    def average(old: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        return old.lerp(new, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
+
+    return average
+
+
+def normalize(pictures: torch.Tensor) -> torch.Tensor:
+    """What the image processor does to pictures in [0, 1]."""
+    mean, std = (torch.tensor(values, device=pictures.device)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+    return (pictures - mean) / std
+
+
 def losses(model, batch: TrainingBatch, args: argparse.Namespace, generator: torch.Generator) -> dict[str, torch.Tensor]:
     """Each loss by name, unweighted."""
     output = model(
-        batch.pixel_values,
+        normalize(batch.pixel_values),
         batch.source_cameras,
         batch.cameras,
         batch.images,
@@ -140,7 +162,7 @@ def losses(model, batch: TrainingBatch, args: argparse.Namespace, generator: tor
 def write_sheet(model: LRMModel, batch: TrainingBatch, path: Path) -> None:
     """Source pictures, and what the model makes of them from five sides."""
     model.eval()
-    field = model.encode(batch.pixel_values, batch.source_cameras)
+    field = model.encode(normalize(batch.pixel_values), batch.source_cameras)
     views = render(field, orbit_cameras(azimuths=[0.0, 30.0, 60.0, 120.0, 180.0], elevation=20.0), 128, 128).images
     rows = torch.cat([batch.pixel_values[:, None], views], dim=1)  # [batch, 6, 3, height, width]
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], -1, 3)
@@ -169,7 +191,7 @@ def main() -> None:
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     model.train()
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema_decay)).to(accelerator.device)
+    ema = AveragedModel(model, avg_fn=warming_average(args.ema_decay)).to(accelerator.device)
     optimizers = build_optimizers(model, args.learning_rate, args.muon_learning_rate or None, args.weight_decay)
     schedule = cosine_schedule(args.warmup_steps, args.max_train_steps)
     schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, schedule) for optimizer in optimizers]
@@ -249,9 +271,8 @@ def main() -> None:
                     "state": os.path.relpath(state, output_dir),
                     "iteration": accelerator.project_configuration.iteration,
                 }
-                temporary = progress_file.with_suffix(".tmp")
-                temporary.write_text(json.dumps(record))
-                os.replace(temporary, progress_file)
+                with replacing(progress_file) as temporary:
+                    temporary.write_text(json.dumps(record))
         if (step % args.sample_every == 0 or step == args.max_train_steps) and accelerator.is_main_process:
             fixed = pool.draw(8, torch.Generator().manual_seed(12345), views=1)
             write_sheet(ema.module, move(fixed, accelerator.device), output_dir / f"sheet_{step:06d}.png")
@@ -260,7 +281,13 @@ def main() -> None:
     if accelerator.is_main_process:
         from lrm_hf import LRMPipeline
 
-        processor = LRMImageProcessor(size={"height": pool.size, "width": pool.size})
+        processor = LRMImageProcessor(
+            size={"height": pool.size, "width": pool.size},
+            foreground_ratio=FOREGROUND_RATIO,
+            do_normalize=True,
+            image_mean=IMAGE_MEAN,
+            image_std=IMAGE_STD,
+        )
         LRMPipeline(ema.module.eval(), processor).save_pretrained(output_dir / "pipeline")
         logger.info("wrote %s", output_dir / "pipeline")
 

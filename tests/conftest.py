@@ -53,9 +53,7 @@ def _forbid_network(patch: pytest.MonkeyPatch) -> None:
 
     def check(sock: socket.socket, address: Any) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
-            raise OSError(
-                f"tests have no network: connection to {address[0]}:{address[1]} refused"
-            )
+            raise OSError(f"tests have no network: connection to {address[0]}:{address[1]} refused")
 
     def guarded_connect(sock: socket.socket, address: Any) -> None:
         check(sock, address)

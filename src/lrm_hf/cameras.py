@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,11 +28,12 @@ class Cameras:
 
     Args:
         cam2world: `(..., 4, 4)` camera-to-world matrices.
-        intrinsics: `(..., 3, 3)` intrinsics normalised by image size, broadcast against `cam2world`.
+        intrinsics: `(..., 3, 3)` intrinsics normalised by image size, broadcast against `cam2world`. Where the two are
+            of different precision, the higher one is taken.
 
     Raises:
         TypeError: if either is not a floating point tensor.
-        ValueError: if the shapes do not fit, or a value is not finite.
+        ValueError: if the shapes do not fit, or the two lie on different devices.
     """
 
     cam2world: Tensor
@@ -52,11 +54,16 @@ class Cameras:
                 f"`cam2world` {tuple(self.cam2world.shape)} and `intrinsics` {tuple(self.intrinsics.shape)} "
                 "do not broadcast."
             ) from error
-        object.__setattr__(self, "cam2world", self.cam2world.expand(*shape, 4, 4))
-        object.__setattr__(self, "intrinsics", self.intrinsics.expand(*shape, 3, 3))
+        if self.cam2world.device != self.intrinsics.device:
+            raise ValueError(
+                f"`cam2world` is on {self.cam2world.device}, `intrinsics` is on {self.intrinsics.device}: move one."
+            )
+        dtype = torch.promote_types(self.cam2world.dtype, self.intrinsics.dtype)
+        object.__setattr__(self, "cam2world", self.cam2world.to(dtype).expand(*shape, 4, 4))
+        object.__setattr__(self, "intrinsics", self.intrinsics.to(dtype).expand(*shape, 3, 3))
 
     def validate(self) -> Cameras:
-        """Checks the numbers: finite, a rotation in `cam2world`, positive focal lengths. Returns `self`.
+        """Checks the numbers: finite, a rigid motion in `cam2world`, positive focal lengths. Returns `self`.
 
         Raises:
             ValueError: naming what is wrong.
@@ -65,11 +72,17 @@ class Cameras:
             if not bool(torch.isfinite(getattr(self, name)).all()):
                 raise ValueError(f"`{name}` holds values that are not finite.")
         rotation = self.cam2world[..., :3, :3].detach().double()
-        error = (rotation @ rotation.transpose(-1, -2) - torch.eye(3, dtype=torch.float64, device=rotation.device)).abs()
+        identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
+        error = (rotation @ rotation.transpose(-1, -2) - identity).abs()
         if error.numel() and (float(error.max()) > 1e-2 or bool((torch.linalg.det(rotation) < 0).any())):
             raise ValueError(
                 "`cam2world` must hold a rotation in its upper left 3x3 block (orthonormal, determinant +1); "
                 f"the largest deviation from orthonormality is {float(error.max()):.3g}."
+            )
+        last_row = self.cam2world[..., 3, :].detach()
+        if bool((last_row != last_row.new_tensor([0.0, 0.0, 0.0, 1.0])).any()):
+            raise ValueError(
+                "`cam2world` must have 0, 0, 0, 1 in its last row: the translation belongs into the last column."
             )
         focal = torch.stack([self.intrinsics[..., 0, 0], self.intrinsics[..., 1, 1]], dim=-1)
         if bool((focal <= 0).any()):
@@ -95,9 +108,11 @@ class Cameras:
             raise TypeError("a single camera has no length.")
         return self.shape[0]
 
-    def __getitem__(self, index) -> Cameras:
-        probe = torch.empty(self.shape, device="meta")[index]  # an index that reaches into the matrices is refused
-        del probe
+    def __getitem__(self, index: Any) -> Cameras:
+        torch.empty(self.shape, device="meta")[index]  # an index that reaches into the matrices is refused
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(part is Ellipsis for part in parts):
+            index = (*parts, slice(None), slice(None))  # the matrices stay behind what the ellipsis stands for
         return Cameras(self.cam2world[index], self.intrinsics[index])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Cameras:
@@ -113,12 +128,12 @@ class Cameras:
     def canonical(
         cls, distance: float = DEFAULT_DISTANCE, focal: float = DEFAULT_FOCAL, elevation: float = 0.0
     ) -> Cameras:
-        """The source camera: on the -y side, `elevation` degrees above the xy plane, looking at the origin. Shape ()."""
+        """The source camera, shape (): on the -y side, `elevation` degrees above the xy plane, sees the origin."""
         return orbit_cameras(1, elevation=elevation, distance=distance, focal=focal)[0]
 
     @classmethod
     def from_source_vector(cls, vector: Tensor) -> Cameras:
-        """From `(..., 16)`: the 3x4 camera-to-world matrix row by row, then fx, fy, cx, cy (OpenLRM's source camera)."""
+        """From `(..., 16)`: 3x4 camera-to-world matrix, row-major, then fx, fy, cx, cy (OpenLRM's source camera)."""
         if vector.ndim < 1 or vector.shape[-1] != 16:
             raise ValueError(f"`vector` must have shape (..., 16), got {tuple(vector.shape)}.")
         batch = vector.shape[:-1]
@@ -153,8 +168,9 @@ class Cameras:
         above). A tensor of angles broadcasts against the batch shape."""
         angle = torch.deg2rad(torch.as_tensor(degrees, dtype=self.cam2world.dtype, device=self.device))
         cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
-        turn = torch.stack([cos, -sin, zero, zero, sin, cos, zero, zero, zero, zero, one, zero, zero, zero, zero, one], -1)
-        return Cameras(turn.reshape(*angle.shape, 4, 4) @ self.cam2world, self.intrinsics)
+        rows = [cos, -sin, zero, zero, sin, cos, zero, zero, zero, zero, one, zero, zero, zero, zero, one]
+        turn = torch.stack(rows, dim=-1).reshape(*angle.shape, 4, 4)
+        return Cameras(turn @ self.cam2world, self.intrinsics)
 
 
 def look_at_cameras(
@@ -168,37 +184,46 @@ def look_at_cameras(
     Args:
         position: `(..., 3)` camera centres in world units.
         target: `(..., 3)` points looked at.
-        up: `(..., 3)` direction that appears upwards; where the view is parallel to it, the world's +y is used instead.
-        focal: focal length over image size, for both axes.
+        up: `(..., 3)` direction that appears upwards; where the view is parallel to it, the world's +y is used instead,
+            and +z where the view is parallel to that as well.
+        focal: focal length over image size, for both axes; one for all or `(...)`.
 
     Returns:
-        `Cameras` of the batch shape of `position`.
+        `Cameras` of the batch shape that `position`, `target` and `up` broadcast to.
 
     Raises:
-        ValueError: if a camera sits on its target, or shapes do not fit.
+        ValueError: if a camera sits on its target, `up` is zero, `focal` is not positive, or shapes do not fit.
     """
-    position = _as_vector("position", position)
-    target = _as_vector("target", target).to(position)
-    up = _as_vector("up", up).to(position)
-    position, target, up = torch.broadcast_tensors(position, target, up)
-    backward = position - target
-    length = backward.norm(dim=-1, keepdim=True)
-    if bool((length < 1e-8).any()):
+    centres = _as_vector("position", position)
+    targets, ups = _as_vector("target", target).to(centres), _as_vector("up", up).to(centres)
+    try:
+        centres, targets, ups = torch.broadcast_tensors(centres, targets, ups)
+    except RuntimeError as error:
+        shapes = [tuple(vector.shape) for vector in (centres, targets, ups)]
+        raise ValueError(f"`position`, `target` and `up` of shapes {shapes} do not broadcast.") from error
+    batch = centres.shape[:-1]
+    if bool(((centres - targets).norm(dim=-1) < 1e-8).any()):
         raise ValueError("`position` and `target` coincide: the camera has no viewing direction.")
-    backward = backward / length
-    right = torch.linalg.cross(up, backward, dim=-1)
-    parallel = right.norm(dim=-1, keepdim=True) < 1e-6
-    fallback = torch.tensor([0.0, 1.0, 0.0], dtype=position.dtype, device=position.device)
-    right = torch.where(parallel, torch.linalg.cross(fallback.expand_as(backward), backward, dim=-1), right)
-    right = right / right.norm(dim=-1, keepdim=True)
+    if bool((ups.norm(dim=-1) == 0).any()):
+        raise ValueError("`up` must not be zero.")
+    focals = torch.as_tensor(focal, dtype=centres.dtype, device=centres.device)
+    if not bool((focals > 0).all()):
+        raise ValueError(f"`focal` must be positive, got {focals.tolist()}.")
+    if tuple(focals.shape) not in ((), (1,), tuple(batch)):
+        raise ValueError(f"`focal` must be one number or of shape {tuple(batch)}, got {tuple(focals.shape)}.")
+    # nearly parallel directions cancel in the cross product: float64 keeps the frame orthogonal
+    backward = torch.nn.functional.normalize((centres - targets).double(), dim=-1)
+    upwards = torch.nn.functional.normalize(ups.double(), dim=-1)
+    for axis in ([0.0, 1.0, 0.0], [0.0, 0.0, 1.0]):
+        parallel = torch.linalg.cross(upwards, backward, dim=-1).norm(dim=-1, keepdim=True) < 1e-6
+        upwards = torch.where(parallel, upwards.new_tensor(axis), upwards)
+    right = torch.nn.functional.normalize(torch.linalg.cross(upwards, backward, dim=-1), dim=-1)
     above = torch.linalg.cross(backward, right, dim=-1)
-    batch = position.shape[:-1]
-    cam2world = torch.cat(
-        [torch.stack([right, above, backward, position], dim=-1), _homogeneous_row(position, batch)], dim=-2
-    )
-    focal = torch.as_tensor(focal, dtype=position.dtype, device=position.device).expand(batch)
-    centre = torch.full_like(focal, 0.5)
-    return Cameras(cam2world, _pinhole(focal, focal, centre, centre))
+    frame = torch.stack([right, above, backward, centres.double()], dim=-1).to(centres)
+    cam2world = torch.cat([frame, _homogeneous_row(centres, batch)], dim=-2)
+    focals = focals.expand(batch)
+    middle = torch.full_like(focals, 0.5)
+    return Cameras(cam2world, _pinhole(focals, focals, middle, middle))
 
 
 def orbit_cameras(
@@ -227,7 +252,8 @@ def orbit_cameras(
         `Cameras` of shape `(num_views,)`.
 
     Raises:
-        ValueError: if `num_views` or `distance` is not positive.
+        ValueError: if `num_views`, `distance` or `focal` is not positive, an angle is not finite, or there are not as
+            many elevations as views.
     """
     if azimuths is None:
         if isinstance(num_views, bool) or not isinstance(num_views, int) or num_views < 1:
@@ -235,12 +261,18 @@ def orbit_cameras(
         azimuth = azimuth_start + torch.arange(num_views, dtype=torch.float64) * (360.0 / num_views)
     else:
         azimuth = torch.as_tensor(azimuths, dtype=torch.float64) + azimuth_start
-    if not distance > 0:
-        raise ValueError(f"`distance` must be positive, got {distance}.")
-    if not focal > 0:
-        raise ValueError(f"`focal` must be positive, got {focal}.")
-    azimuth = torch.deg2rad(azimuth)
-    tilt = torch.deg2rad(torch.as_tensor(elevation, dtype=torch.float64)).expand_as(azimuth)
+        if azimuth.ndim != 1:
+            raise ValueError(f"`azimuths` must be a list of angles, got shape {tuple(azimuth.shape)}.")
+    for name, value in (("distance", distance), ("focal", focal)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"`{name}` must be positive and finite, got {value}.")
+    tilt = torch.as_tensor(elevation, dtype=torch.float64)
+    if tuple(tilt.shape) not in ((), (1,), tuple(azimuth.shape)):
+        raise ValueError(f"`elevation` must be one number or one per view ({len(azimuth)}), got {tuple(tilt.shape)}.")
+    # reading a tensor's values would break a compiled model's graph, which makes its default camera here
+    if not torch.compiler.is_compiling() and not bool(torch.isfinite(azimuth + tilt).all()):
+        raise ValueError("`azimuths`, `azimuth_start` and `elevation` must be finite.")
+    azimuth, tilt = torch.deg2rad(azimuth), torch.deg2rad(tilt).expand_as(azimuth)
     horizontal = distance * tilt.cos()
     position = torch.stack([azimuth.sin() * horizontal, -azimuth.cos() * horizontal, distance * tilt.sin()], dim=-1)
     # the frame is built in closed form, so that views from straight above or below keep their azimuth
@@ -272,18 +304,27 @@ def camera_rays(
 
     Returns:
         origins, directions: each `(..., height, width, 3)`; directions are of unit length.
+
+    Raises:
+        ValueError: if a size is not positive, or `anchors` have another shape or values that are not finite.
     """
-    for name, value in (("height", height), ("width", width)):
+    full_height, full_width = (height, width) if full_size is None else full_size
+    sizes = {"height": height, "width": width, "full_size[0]": full_height, "full_size[1]": full_width}
+    for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
-    full_height, full_width = full_size or (height, width)
     dtype, device, batch = cameras.cam2world.dtype, cameras.device, cameras.shape
     rows = torch.arange(height, dtype=dtype, device=device) + 0.5
     columns = torch.arange(width, dtype=dtype, device=device) + 0.5
     if anchors is not None:
-        if tuple(anchors.shape[-1:]) != (2,):
-            raise ValueError(f"`anchors` must have shape (..., 2), got {tuple(anchors.shape)}.")
-        anchors = anchors.to(device=device, dtype=dtype).expand(*batch, 2)
+        try:
+            anchors = anchors.to(device=device, dtype=dtype).expand(*batch, 2)
+        except RuntimeError as error:
+            raise ValueError(
+                f"`anchors` must broadcast to {(*batch, 2)}, row and column per camera, got {tuple(anchors.shape)}."
+            ) from error
+        if not bool(torch.isfinite(anchors).all()):
+            raise ValueError("`anchors` holds values that are not finite.")
         rows = rows + anchors[..., :1]
         columns = columns + anchors[..., 1:]
     v = (rows / full_height).expand(*batch, height)[..., :, None]
@@ -293,13 +334,13 @@ def camera_rays(
     x = (u - cx + cy * skew / fy - skew * v / fy) / fx
     y = (v - cy) / fy
     x, y = torch.broadcast_tensors(x, y)
-    # a homogeneous point minus the origin, in this order: what the published renderers do, to the last bit
-    point = torch.stack([x, -y, -torch.ones_like(x), torch.ones_like(x)], dim=-1).flatten(-3, -2)
-    world = (point @ cameras.cam2world.transpose(-1, -2))[..., :3]
-    origins = cameras.position[..., None, :].expand_as(world)
-    directions = torch.nn.functional.normalize(world - origins, dim=-1)
-    shape = (*batch, height, width, 3)
-    return origins.reshape(shape), directions.reshape(shape)
+    # written out rather than as a matrix product, whose last bits depend on how many cameras share a call: importance
+    # sampling in a sharp field makes visible differences of them
+    pose = cameras.cam2world[..., None, None, :3, :]
+    directions = x[..., None] * pose[..., 0] - y[..., None] * pose[..., 1] - pose[..., 2]
+    directions = torch.nn.functional.normalize(directions, dim=-1)
+    origins = pose[..., 3].expand_as(directions)
+    return origins, directions
 
 
 def project_points(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -339,6 +380,6 @@ def _as_vector(name: str, value: Tensor | Sequence[float]) -> Tensor:
         raise ValueError(f"`{name}` must have shape (..., 3), got {tuple(tensor.shape)}.")
     if not tensor.is_floating_point():
         tensor = tensor.float()
-    if not math.isfinite(float(tensor.detach().abs().sum())):
+    if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"`{name}` holds values that are not finite.")
     return tensor

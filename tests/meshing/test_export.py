@@ -408,7 +408,7 @@ def test_mesh_without_faces_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_directory_and_directory_as_target(mesh: LRMMesh, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="directory to export to does not exist.*missing"):
+    with pytest.raises(FileNotFoundError, match="directory to write to does not exist.*missing"):
         mesh.export(tmp_path / "missing" / "owl.glb")
     (tmp_path / "owl.glb").mkdir()
     with pytest.raises(IsADirectoryError, match="is a directory"):

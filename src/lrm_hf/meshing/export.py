@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Callable
-from errno import EISDIR, ENOENT
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +26,8 @@ from trimesh.exchange.gltf import export_glb, export_gltf
 from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 from trimesh.exchange.stl import export_stl
+
+from ..files import replacing
 
 
 EXPORT_FORMATS = ("glb", "gltf", "obj", "ply", "stl")
@@ -78,13 +78,14 @@ def export_mesh(
     encode = _ENCODERS[_format(path, file_type)]
     if len(mesh.faces) == 0:
         raise ValueError("`mesh` has no faces: there is nothing to export.")
-    if path is not None:
-        _check_target(path)
-    data = encode(mesh, kwargs)
-    if path is not None:
-        _write_atomically(path, data)
-    elif file_obj is not None:
-        file_obj.write(data)  # type: ignore[union-attr]  # a path is handled above
+    if path is None:
+        data = encode(mesh, kwargs)
+        if file_obj is not None:
+            file_obj.write(data)  # type: ignore[union-attr]  # a path is handled below
+        return data
+    with replacing(path) as temporary:
+        data = encode(mesh, kwargs)
+        temporary.write_bytes(data)
     return data
 
 
@@ -189,22 +190,3 @@ def _format(path: Path | None, file_type: str | None) -> str:
     if name not in EXPORT_FORMATS:
         raise ValueError(f"{given!r} is no known mesh format; choose one of {', '.join(EXPORT_FORMATS)}.")
     return name
-
-
-def _check_target(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise OSError(ENOENT, "the directory to export to does not exist", os.fspath(path.parent))
-    if path.is_dir():
-        raise OSError(EISDIR, "the file to export to is a directory", os.fspath(path))
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    # not tempfile: its files are readable by their owner only, and would stay so under the final name
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from .configuration_lrm import LRMConfig as LRMConfig, TriplaneFieldConfig as TriplaneFieldConfig
-    from .field import TriplaneField as TriplaneField
-    from .modeling_lrm import (
-        LRMModel as LRMModel,
-        LRMModelOutput as LRMModelOutput,
-        LRMPreTrainedModel as LRMPreTrainedModel,
-    )
+    from .configuration_lrm import LRMConfig, TriplaneFieldConfig
+    from .field import TriplaneField
+    from .modeling_lrm import LRMModel, LRMModelOutput, LRMPreTrainedModel
 
 _HOMES = {
     "LRMConfig": "configuration_lrm",
@@ -25,7 +21,14 @@ _HOMES = {
     "LRMPreTrainedModel": "modeling_lrm",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "LRMConfig",
+    "LRMModel",
+    "LRMModelOutput",
+    "LRMPreTrainedModel",
+    "TriplaneField",
+    "TriplaneFieldConfig",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,12 +1,13 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
 """Every number that shapes the model or the field."""
 
-from __future__ import annotations
-
+# no `from __future__ import annotations` here: `strict` checks the fields' types, and does not see those in strings
+import math
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.activations import ACT2FN
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 
@@ -53,6 +54,10 @@ class TriplaneFieldConfig(PreTrainedConfig):
             A ray whose way through the box is not longer than this sees the background only.
         density_threshold (`float`, *optional*, defaults to 3.0):
             Density of the surface that meshing extracts by default.
+
+    Raises:
+        ValueError: at construction, naming the field, what it holds and what is allowed.
+        huggingface_hub.errors.StrictDataclassFieldValidationError: where a field is of another type.
     """
 
     model_type = "lrm_triplane_field"
@@ -74,17 +79,18 @@ class TriplaneFieldConfig(PreTrainedConfig):
     min_ray_length: float | int = 0.0
     density_threshold: float | int = 3.0
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         if self.plane_axes is None:
             self.plane_axes = [[0, 1], [0, 2], [2, 1]]
         super().__post_init__(**kwargs)
+        self.validate_field()  # `strict` calls it as well, but makes errors of its own kind of what it raises
 
-    def validate_field(self):
-        """Runs by itself at construction; a message names the field."""
-        for name in ("channels", "hidden_size", "num_hidden_layers"):
+    def validate_field(self) -> None:
+        """Runs by itself at construction and before saving; a message names the field."""
+        for name in ("channels", "hidden_size", "num_hidden_layers", "radius", "bounds_scale", "density_threshold"):
             _require_positive(self, name)
-        for name in ("radius", "bounds_scale", "density_threshold"):
-            _require_positive(self, name)
+        if not math.isfinite(self.density_bias):
+            raise ValueError(f"`density_bias` must be finite, got {self.density_bias}.")
         _require_choice(self, "hidden_act", ("relu", "silu"))
         _require_choice(self, "density_activation", ("softplus", "exp"))
         _require_choice(self, "sampling", ("importance", "uniform"))
@@ -100,18 +106,19 @@ class TriplaneFieldConfig(PreTrainedConfig):
         if self.num_samples < minimum or (self.sampling == "importance" and self.num_samples % 2):
             even = " and even" if self.sampling == "importance" else ""
             raise ValueError(
-                f"`num_samples` must be at least {minimum}{even} for sampling={self.sampling!r}, got {self.num_samples}."
+                f"`num_samples` must be at least {minimum}{even} for sampling={self.sampling!r}, "
+                f"got {self.num_samples}."
             )
-        if self.min_ray_length < 0:
-            raise ValueError(f"`min_ray_length` must not be negative, got {self.min_ray_length}.")
+        for name in ("color_padding", "min_ray_length"):
+            _require_not_negative(self, name)
 
 
 @strict
 class LRMConfig(PreTrainedConfig):
     r"""
-    Configuration of [`LRMModel`], a large reconstruction model: image encoder, camera embedder, transformer decoder over
-    the tokens of three planes, deconvolution to planes of twice the size, and a triplane field. The defaults are those
-    of OpenLRM 1.1 base (Hong et al., "LRM: Large Reconstruction Model for Single Image to 3D", ICLR 2024).
+    Configuration of [`LRMModel`], a large reconstruction model: image encoder, camera embedder, transformer decoder
+    over the tokens of three planes, deconvolution to planes of twice the size, and a triplane field. The defaults are
+    those of OpenLRM 1.1 base (Hong et al., "LRM: Large Reconstruction Model for Single Image to 3D", ICLR 2024).
 
     Args:
         encoder_config (`PreTrainedConfig` or `dict`, *optional*):
@@ -151,9 +158,9 @@ class LRMConfig(PreTrainedConfig):
         source_camera_elevation (`float`, *optional*, defaults to 0.0):
             Elevation of the default source camera above the xy plane, in degrees.
         position_interpolation (`str`, *optional*, defaults to `"native"`):
-            How the position embedding of a `vit` encoder is resized to other picture sizes: `"native"`, as the installed
-            transformers does, or `"legacy"`, as transformers up to 4.35 did and the checkpoints that were trained with it
-            expect.
+            How the position embedding of a `vit` encoder is resized to other picture sizes: `"native"`, as the
+            installed transformers does, or `"legacy"`, as transformers up to 4.35 did and the checkpoints that were
+            trained with it expect.
         lift_samples (`int`, *optional*, defaults to 0):
             If positive, picture features are also carried straight into the planes: each texel of a plane looks along
             the plane's normal at this many points, projects them into the source picture and mixes what it finds there.
@@ -169,6 +176,7 @@ class LRMConfig(PreTrainedConfig):
 
     Raises:
         ValueError: at construction, naming the field, what it holds and what is allowed.
+        huggingface_hub.errors.StrictDataclassFieldValidationError: where a field is of another type.
 
     Example:
 
@@ -206,7 +214,14 @@ class LRMConfig(PreTrainedConfig):
     lift_upscale: int = 1
     initializer_range: float | int = 0.02
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
+        if "transformer_dim" in kwargs:
+            # unknown fields are kept, so that OpenLRM's config.json would load with every size at its default
+            raise ValueError(
+                "`transformer_dim` belongs to the config of an OpenLRM checkpoint: load that with "
+                "LRMModel.from_original or LRMModel.from_pretrained of its directory or repository, or convert it with "
+                "`lrm-hf convert`."
+            )
         if self.encoder_config is None:
             self.encoder_config = {"model_type": "dinov2_with_registers", "image_size": 518, "patch_size": 14}
         if isinstance(self.encoder_config, dict):
@@ -218,15 +233,25 @@ class LRMConfig(PreTrainedConfig):
                     'for example {"model_type": "vit"} or {"model_type": "dinov2_with_registers"}.'
                 )
             self.encoder_config = CONFIG_MAPPING[model_type](**values)
+        elif not isinstance(self.encoder_config, PreTrainedConfig):
+            raise ValueError(
+                "`encoder_config` must be the configuration of a transformers model or a dict, got "
+                f"{type(self.encoder_config).__name__}."
+            )
         if self.field_config is None:
             self.field_config = TriplaneFieldConfig()
         elif isinstance(self.field_config, dict):
             self.field_config = TriplaneFieldConfig(
                 **{name: value for name, value in self.field_config.items() if name != "model_type"}
             )
+        elif not isinstance(self.field_config, TriplaneFieldConfig):
+            raise ValueError(
+                f"`field_config` must be a TriplaneFieldConfig or a dict, got {type(self.field_config).__name__}."
+            )
         if self.lift_planes is None:
             self.lift_planes = [0, 1, 2]
         super().__post_init__(**kwargs)
+        self.validate_lrm()  # `strict` calls it as well, but makes errors of its own kind of what it raises
 
     @property
     def planes_resolution(self) -> int:
@@ -238,9 +263,10 @@ class LRMConfig(PreTrainedConfig):
         """Width of the encoder's tokens."""
         return getattr(self.encoder_config, "hidden_size", None)
 
-    def validate_lrm(self):
-        """Runs by itself at construction; a message names the field."""
+    def validate_lrm(self) -> None:
+        """Runs by itself at construction and before saving; a message names the field."""
         _require_choice(self, "decoder_block", DECODER_BLOCKS)
+        _require_choice(self, "hidden_act", tuple(ACT2FN))
         _require_choice(self, "position_interpolation", ("native", "legacy"))
         for name in (
             "image_size",
@@ -256,8 +282,10 @@ class LRMConfig(PreTrainedConfig):
             "lift_upscale",
         ):
             _require_positive(self, name)
-        if self.lift_samples < 0:
-            raise ValueError(f"`lift_samples` must not be negative, got {self.lift_samples}.")
+        for name in ("layer_norm_eps", "lift_samples", "initializer_range"):
+            _require_not_negative(self, name)
+        if int(self.hidden_size * self.mlp_ratio) < 1:
+            raise ValueError(f"`mlp_ratio` must leave the MLP a width of at least 1, got {self.mlp_ratio}.")
         if self.lift_planes is not None and (
             not self.lift_planes or sorted(set(self.lift_planes) & {0, 1, 2}) != sorted(self.lift_planes)
         ):
@@ -273,27 +301,28 @@ class LRMConfig(PreTrainedConfig):
             raise ValueError(
                 f"`source_camera_elevation` must lie between -90 and 90 degrees, got {self.source_camera_elevation}."
             )
-        if isinstance(self.encoder_config, PreTrainedConfig):
-            if self.encoder_hidden_size is None:
-                raise ValueError(
-                    f"`encoder_config` of type {type(self.encoder_config).__name__} has no `hidden_size`: it is not an "
-                    "encoder that gives tokens."
-                )
-            if self.position_interpolation == "legacy" and self.encoder_config.model_type != "vit":
-                raise ValueError(
-                    "`position_interpolation='legacy'` exists for `vit` encoders only, got "
-                    f"{self.encoder_config.model_type!r}."
-                )
-        if self.field_config is not None and not isinstance(self.field_config, (dict, TriplaneFieldConfig)):
+        if self.encoder_hidden_size is None:
             raise ValueError(
-                f"`field_config` must be a TriplaneFieldConfig or a dict, got {type(self.field_config).__name__}."
+                f"`encoder_config` of type {type(self.encoder_config).__name__} has no `hidden_size`: it is not an "
+                "encoder that gives tokens."
+            )
+        if self.position_interpolation == "legacy" and self.encoder_config.model_type != "vit":
+            raise ValueError(
+                "`position_interpolation='legacy'` exists for `vit` encoders only, got "
+                f"{self.encoder_config.model_type!r}."
             )
 
 
 def _require_positive(config: PreTrainedConfig, name: str) -> None:
     value = getattr(config, name)
-    if not value > 0:
-        raise ValueError(f"`{name}` must be positive, got {value}.")
+    if not 0 < value < math.inf:
+        raise ValueError(f"`{name}` must be positive and finite, got {value}.")
+
+
+def _require_not_negative(config: PreTrainedConfig, name: str) -> None:
+    value = getattr(config, name)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be finite and not negative, got {value}.")
 
 
 def _require_choice(config: PreTrainedConfig, name: str, choices: tuple[str, ...]) -> None:

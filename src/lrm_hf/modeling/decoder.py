@@ -27,6 +27,8 @@ class ModulatedLayerNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size, eps=eps)
         self.modulation = None if modulation_size is None else nn.Linear(modulation_size, 2 * hidden_size)
+        if self.modulation is not None:
+            self.modulation.init_std = 0.0  # a fresh block starts unmodulated
 
     def forward(self, hidden_states: Tensor, modulation: Tensor | None) -> Tensor:
         """`(batch, tokens, hidden)`, modulation `(batch, modulation_size)` or None, to `(batch, tokens, hidden)`."""
@@ -202,17 +204,19 @@ class LRMDecoder(nn.Module):
             The normalised tokens; where asked, the input and every block's output, and every block's self- and
             cross-attention weights `(batch, heads, tokens, source_tokens)`.
         """
-        for name, value, size in (
-            ("condition", condition, self.condition_size),
-            ("modulation", modulation, self.modulation_size),
+        for name, value, size, dimensions in (
+            ("condition", condition, self.condition_size, 3),
+            ("modulation", modulation, self.modulation_size, 2),
         ):
             if (value is None) != (size is None):
                 problem = "is missing" if value is None else "was given"
                 raise ValueError(f"`{name}` {problem}, with a decoder of {self.kind} blocks.")
             if value is None:
                 continue
-            if value.shape[-1] != size:
-                raise ValueError(f"`{name}` must have width {size}, got {tuple(value.shape)}.")
+            if value.ndim != dimensions or value.shape[-1] != size:
+                raise ValueError(
+                    f"`{name}` must have {dimensions} dimensions and width {size}, got shape {tuple(value.shape)}."
+                )
             if value.shape[0] != hidden_states.shape[0]:
                 raise ValueError(
                     f"`{name}` has batch size {value.shape[0]}, `hidden_states` has {hidden_states.shape[0]}."

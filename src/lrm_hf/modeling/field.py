@@ -7,11 +7,10 @@ What models hand over and what renderers and meshers take. The arithmetic is alw
 from __future__ import annotations
 
 import json
+import math
 import os
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +18,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..files import replacing
 from .configuration_lrm import TriplaneFieldConfig
 
 
 if TYPE_CHECKING:
     import trimesh
+
+
+# beyond this exponent a density is opaque at any length that a float32 ray resolves, and its gradient would overflow
+MAX_EXPONENT = 80.0
 
 
 class FieldMLP(nn.Module):
@@ -33,6 +37,8 @@ class FieldMLP(nn.Module):
         super().__init__()
         widths = [3 * config.channels] + [config.hidden_size] * config.num_hidden_layers + [4]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        for layer in self.layers:
+            layer.init_std = math.sqrt(2 / layer.in_features)  # He et al., 2015: keeps the signal's size
 
     def parameters_in_float32(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Weights and biases of all layers as float32, whatever type the module was cast to."""
@@ -71,7 +77,18 @@ class TriplaneField:
                 f"`weights` and `biases` must be of {self.config.num_hidden_layers + 1} layers, got "
                 f"{len(self.weights)} and {len(self.biases)}."
             )
+        if self.planes.shape[-1] == 0 or self.planes.shape[-2] == 0:
+            raise ValueError(f"`planes` have no texels: {tuple(self.planes.shape)}.")
+        widths = [3 * self.config.channels] + [self.config.hidden_size] * self.config.num_hidden_layers + [4]
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if tuple(weight.shape) != (widths[i + 1], widths[i]) or tuple(bias.shape) != (widths[i + 1],):
+                raise ValueError(
+                    f"`weights[{i}]` and `biases[{i}]` must have shapes {(widths[i + 1], widths[i])} and "
+                    f"{(widths[i + 1],)}, got {tuple(weight.shape)} and {tuple(bias.shape)}."
+                )
         object.__setattr__(self, "planes", self.planes.float())
+        object.__setattr__(self, "weights", tuple(weight.float() for weight in self.weights))
+        object.__setattr__(self, "biases", tuple(bias.float() for bias in self.biases))
 
     def __len__(self) -> int:
         return self.planes.shape[0]
@@ -121,7 +138,7 @@ class TriplaneField:
         grid = (points / self.config.radius)[..., axes]  # [batch, n, 3 planes, 2]
         grid = grid.transpose(1, 2).reshape(batch * 3, count, 1, 2)
         sampled = F.grid_sample(planes.flatten(0, 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return sampled.reshape(batch, -1, count).transpose(1, 2)
+        return sampled.reshape(batch, 3 * self.config.channels, count).transpose(1, 2)
 
     def raw(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Density before its activation `(batch, n, 1)` and colour in [0, 1] `(batch, n, 3)` at `(batch, n, 3)`."""
@@ -141,7 +158,10 @@ class TriplaneField:
     def density_from_raw(self, raw: Tensor) -> Tensor:
         """Volume density per world unit, non-negative."""
         shifted = raw + self.config.density_bias
-        return F.softplus(shifted) if self.config.density_activation == "softplus" else torch.exp(shifted)
+        if self.config.density_activation == "exp":
+            return torch.exp(shifted.clamp(max=MAX_EXPONENT))
+        # F.softplus rounds a value by where it stands in memory, so that a picture would depend on the chunk size
+        return torch.maximum(shifted, torch.zeros_like(shifted)) + torch.log1p(torch.exp(-shifted.abs()))
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Density and colour at points, also outside the box (where plane features are zero).
@@ -159,7 +179,9 @@ class TriplaneField:
         raw, rgb = self.raw(points)
         return self.density_from_raw(raw), rgb
 
-    def extract_mesh(self, resolution: int = 256, threshold: float | None = None, **kwargs) -> list[trimesh.Trimesh]:
+    def extract_mesh(
+        self, resolution: int = 256, threshold: float | None = None, **kwargs: Any
+    ) -> list[trimesh.Trimesh]:
         """One coloured mesh per field of the batch; see [`~lrm_hf.meshing.extract_mesh`]."""
         from ..meshing import extract_mesh
 
@@ -167,19 +189,12 @@ class TriplaneField:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes planes, MLP and config to one safetensors file."""
-        path = Path(path)
         tensors = {"planes": self.planes}
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             tensors[f"layers.{i}.weight"], tensors[f"layers.{i}.bias"] = weight, bias
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        os.close(handle)
-        try:
+        with replacing(path) as temporary:
             save_file(tensors, temporary, metadata={"field_config": json.dumps(self.config.to_diff_dict())})
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: torch.device | str = "cpu") -> TriplaneField:
@@ -192,13 +207,21 @@ class TriplaneField:
             with safe_open(path, framework="pt", device=str(device)) as file:
                 metadata = file.metadata() or {}
                 if "field_config" not in metadata:
-                    raise OSError(f"{os.fspath(path)!r} is a safetensors file, but not one that holds a triplane field.")
+                    raise OSError(f"{os.fspath(path)!r} is a safetensors file, but holds no triplane field.")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except SafetensorError as error:
             raise OSError(f"{os.fspath(path)!r} can't be read as safetensors: {error}") from error
-        values = {k: v for k, v in json.loads(metadata["field_config"]).items() if k not in ("model_type", "transformers_version")}
-        config = TriplaneFieldConfig(**values)
+        values = json.loads(metadata["field_config"])
+        config = TriplaneFieldConfig(
+            **{name: value for name, value in values.items() if name not in ("model_type", "transformers_version")}
+        )
         layers = range(config.num_hidden_layers + 1)
+        expected = {"planes"} | {f"layers.{i}.{kind}" for i in layers for kind in ("weight", "bias")}
+        if set(tensors) != expected:
+            raise OSError(
+                f"{os.fspath(path)!r} does not hold the tensors of its field: missing "
+                f"{sorted(expected - set(tensors))}, unknown {sorted(set(tensors) - expected)}."
+            )
         return cls(
             tensors["planes"],
             tuple(tensors[f"layers.{i}.weight"] for i in layers),

@@ -70,11 +70,14 @@ def gather_along_lines(
         `(batch, len(planes), resolution * resolution, samples * channels)`.
     """
     batch, channels = features.shape[:2]
-    points = line_points(config, planes, resolution, samples, features.device).reshape(-1, 3)
-    uv, _ = project_points(cameras, points.expand(batch, -1, 3))
-    grid = (uv * 2 - 1).reshape(batch, len(planes) * resolution * resolution, samples, 2).to(features.dtype)
-    found = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return found.permute(0, 2, 3, 1).reshape(batch, len(planes), resolution * resolution, samples * channels)
+    # places in float32 whatever the features are in: bfloat16 would move them by a fraction of a percent of the picture
+    with torch.autocast(features.device.type, enabled=False):
+        points = line_points(config, planes, resolution, samples, features.device).reshape(-1, 3)
+        uv, _ = project_points(cameras, points.expand(batch, -1, 3))
+        grid = (uv * 2 - 1).reshape(batch, len(planes) * resolution * resolution, samples, 2)
+        found = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    found = found.to(features.dtype).permute(0, 2, 3, 1)
+    return found.reshape(batch, len(planes), resolution * resolution, samples * channels)
 
 
 class TokenLift(nn.Module):
@@ -84,12 +87,24 @@ class TokenLift(nn.Module):
         super().__init__()
         self.config = config
         self.squeeze = nn.Linear(encoder_hidden_size, 2 * config.lift_channels)
+        self.squeeze.init_std = encoder_hidden_size**-0.5
         self.mix = PlaneLinear(config.lift_samples * 2 * config.lift_channels, config.hidden_size)
 
-    def forward(self, tokens: Tensor, cameras: Cameras) -> Tensor:
-        """Tokens `(batch, 1 + patches, encoder_hidden_size)` to `(batch, 3 * low_res * low_res, hidden_size)`."""
-        side = math.isqrt(tokens.shape[1] - 1)
-        features = self.squeeze(tokens[:, 1:]).transpose(1, 2).unflatten(2, (side, side))
+    def forward(self, tokens: Tensor, cameras: Cameras, grid: tuple[int, int] | None) -> Tensor:
+        """Tokens `(batch, 1 + patches, encoder_hidden_size)`, patches standing in `grid` rows and columns, to
+        `(batch, 3 * low_res * low_res, hidden_size)`. Leading tokens that are no patches are left out.
+
+        Raises:
+            ValueError: if the tokens are not those of such a grid.
+        """
+        # a class token, and a distillation token where there is one
+        if grid is None or not 0 <= tokens.shape[1] - grid[0] * grid[1] <= 2:
+            raise ValueError(
+                f"`lift_samples` needs an encoder that gives one token per patch: got {tokens.shape[1]} tokens for a "
+                f"grid of {grid} patches."
+            )
+        patches = tokens[:, -grid[0] * grid[1] :]
+        features = self.squeeze(patches).transpose(1, 2).unflatten(2, grid)
         config = self.config
         found = gather_along_lines(
             features, cameras, config.field_config, [0, 1, 2], config.triplane_low_res, config.lift_samples
@@ -107,6 +122,8 @@ class PixelLift(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 4, stride=2, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU()
         )
+        for layer in (self.stem[0], self.stem[2]):
+            layer.init_std = math.sqrt(2 / layer.weight[0].numel())
         count = len(config.lift_planes)
         self.fc1 = PlaneLinear(config.lift_samples * width + channels, 2 * channels, count)
         self.fc2 = PlaneLinear(2 * channels, channels, count)

@@ -6,7 +6,6 @@ Hong et al., "LRM: Large Reconstruction Model for Single Image to 3D", ICLR 2024
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +22,14 @@ from transformers.utils.generic import can_return_tuple
 from ..cameras import Cameras
 from ..rendering import render
 from .configuration_lrm import LRMConfig
-from .decoder import LRMDecoder, ModulatedLayerNorm
-from .encoder import build_encoder, encode_tokens
+from .decoder import LRMDecoder
+from .encoder import build_encoder, encode_tokens, patch_grid
 from .field import FieldMLP, TriplaneField
 from .lifting import PixelLift, PlaneLinear, TokenLift
+
+
+# bytes; where torch puts tensors that it makes itself
+ALIGNMENT = 64
 
 
 @dataclass
@@ -66,6 +69,14 @@ class CameraEmbedder(nn.Module):
         return self.fc2(F.silu(self.fc1(vector)))
 
 
+def _align(model: nn.Module) -> None:
+    """Moves parameters that lie in a mapped file to memory of their own. There they start at any multiple of the type's
+    size, and the last bits of a matrix product depend on that: a model would not compute what it did before saving."""
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT:
+            parameter.data = parameter.data.clone()
+
+
 class LRMPreTrainedModel(PreTrainedModel):
     """Base of the models: loading, saving, initial weights."""
 
@@ -82,11 +93,27 @@ class LRMPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """As everywhere in transformers; and an OpenLRM checkpoint, a directory or Hub repository in its authors'
+        layout, is converted (see [`LRMModel.from_original`], whose `encoder_config` is taken here too)."""
+        from .original_checkpoints import HUB_ARGUMENTS, is_original, load_original
+
+        if pretrained_model_name_or_path is not None:
+            hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs and name != "force_download"}
+            if is_original(pretrained_model_name_or_path, **hub) is not None:
+                return load_original(cls, pretrained_model_name_or_path, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        _align(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        std = self.config.initializer_range
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            init.normal_(module.weight, mean=0.0, std=std)
+            # a layer that wants another spread than the rest says so itself
+            init.normal_(module.weight, mean=0.0, std=getattr(module, "init_std", self.config.initializer_range))
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
@@ -95,16 +122,6 @@ class LRMPreTrainedModel(PreTrainedModel):
         elif isinstance(module, PlaneLinear):
             init.normal_(module.weight, mean=0.0, std=module.weight.shape[2] ** -0.5)
             init.zeros_(module.bias)
-        # what follows refines single layers of the modules above, which were visited before their owner
-        if isinstance(module, ModulatedLayerNorm) and module.modulation is not None:
-            init.zeros_(module.modulation.weight)
-        elif isinstance(module, PixelLift):
-            for layer in module.stem:
-                if isinstance(layer, nn.Conv2d):
-                    init.normal_(layer.weight, mean=0.0, std=math.sqrt(2 / layer.weight[0].numel()))
-        elif isinstance(module, FieldMLP):
-            for layer in module.layers:
-                init.normal_(layer.weight, mean=0.0, std=math.sqrt(1 / layer.in_features))
         elif isinstance(module, LRMModel):
             init.normal_(module.pos_embed, mean=0.0, std=self.config.hidden_size**-0.5)
 
@@ -188,7 +205,8 @@ class LRMModel(LRMPreTrainedModel):
 
         hidden_states = self.pos_embed.expand(batch, -1, -1)
         if self.token_lift is not None:
-            hidden_states = hidden_states + self.token_lift(tokens, cameras)
+            grid = patch_grid(self.encoder.config, pixel_values)
+            hidden_states = hidden_states + self.token_lift(tokens, cameras, grid)
         modulation = None
         if self.camera_embedder is not None:
             modulation = self.camera_embedder(cameras.to_source_vector().to(self.dtype))
@@ -270,6 +288,20 @@ class LRMModel(LRMPreTrainedModel):
             return output
         if isinstance(render_cameras, Tensor):
             render_cameras = Cameras.from_render_vector(render_cameras)
+        if not isinstance(render_cameras, Cameras):
+            raise TypeError(f"`render_cameras` must be Cameras or a tensor, got {type(render_cameras).__name__}.")
+        if target_images is not None and not (
+            isinstance(target_images, Tensor) and target_images.is_floating_point() and target_images.ndim == 5
+        ):
+            got = (
+                f"{target_images.dtype} {tuple(target_images.shape)}"
+                if isinstance(target_images, Tensor)
+                else type(target_images).__name__
+            )
+            raise TypeError(
+                "`target_images` must be a floating point tensor (batch, views, 3, height, width) with values in "
+                f"[0, 1], got {got}."
+            )
         if target_images is not None:
             height = target_images.shape[-2] if height is None else height
             width = target_images.shape[-1] if width is None else width
@@ -303,7 +335,9 @@ class LRMModel(LRMPreTrainedModel):
             got = pixel_values.dtype if isinstance(pixel_values, Tensor) else type(pixel_values).__name__
             raise TypeError(f"`pixel_values` must be a floating point tensor, got {got}.")
         if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or pixel_values.shape[0] == 0:
-            raise ValueError(f"`pixel_values` must have shape (batch, 3, height, width), got {tuple(pixel_values.shape)}.")
+            raise ValueError(
+                f"`pixel_values` must have shape (batch, 3, height, width), got {tuple(pixel_values.shape)}."
+            )
         batch = pixel_values.shape[0]
         if source_cameras is None:
             return self.source_cameras(batch)
@@ -315,6 +349,11 @@ class LRMModel(LRMPreTrainedModel):
             raise ValueError(
                 f"`source_cameras` must have shape ({batch},) or (), got {tuple(source_cameras.shape)}."
             )
+        if not torch.compiler.is_compiling():  # reading values would break the graph
+            try:
+                source_cameras.validate()
+            except ValueError as error:
+                raise ValueError(f"`source_cameras`: {error}") from error
         return source_cameras.to(self.device, torch.float32).expand(batch)
 
 

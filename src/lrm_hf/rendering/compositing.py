@@ -23,7 +23,7 @@ def compositing_weights(density: Tensor, lengths: Tensor) -> Tensor:
         lengths: `(..., n)` length of each piece, or anything that broadcasts to it.
 
     Returns:
-        `(..., n)` weights `alpha * transmittance`, non-negative; their sum is the opacity, at most 1.
+        `(..., n)` weights `alpha * transmittance`, non-negative; their sum is the opacity, at most 1 up to rounding.
     """
     alpha = 1 - torch.exp(-density * lengths)
     # the transmittance in front of a piece excludes the piece itself; 1e-10 keeps the product's gradient finite
@@ -44,7 +44,7 @@ def accumulate(weights: Tensor, rgb: Tensor, depths: Tensor, background: Tensor)
         color `(..., 3)`, depth `(..., 1)`, opacity `(..., 1)`. Depth is the mean distance that the light comes from,
         0 where opacity is 0.
     """
-    opacity = weights.sum(dim=-1, keepdim=True)
+    opacity = weights.sum(dim=-1, keepdim=True).clamp(max=1.0)  # rounding may end just above
     color = (weights[..., None, :] @ rgb)[..., 0, :] + background * (1 - opacity)
     empty = opacity <= 0
     depth = (weights * depths).sum(dim=-1, keepdim=True) / torch.where(empty, torch.ones_like(opacity), opacity)

@@ -69,7 +69,7 @@ def render(
         cameras: shape `(views,)` for the same views of every object, or `(batch, views)`; `()` is one view.
         height, width: size of the pictures in pixels, or of the region where `anchors` are given.
         background: colour behind the object in [0, 1]: a number, three numbers, or a tensor that broadcasts to
-            `(batch, views, 3)`; a tensor of shape `(batch, views)` is a grey per view.
+            `(batch, views, 3)`; a grey per view is `(batch, views, 1)`.
         num_samples: samples per ray; default `field.config.num_samples`.
         anchors: `(views, 2)` or `(batch, views, 2)` row and column of the region's first pixel in the full picture.
         full_size: (height, width) of the full picture that a region is cut from; default the region itself.
@@ -77,12 +77,13 @@ def render(
         noise: that noise given outright. For importance sampling a pair of jitter `(batch, views, rays, n)` and u
             `(batch, views, rays, n)`, n = num_samples / 2; for uniform sampling a single jitter
             `(batch, views, rays, num_samples)` in a tuple of one. Rays count row by row.
-        chunk_size: points that are evaluated at a time; default by the free memory. Changes nothing but time and memory.
+        chunk_size: points that are evaluated at a time; default by the free memory. Changes only time and memory.
         progress: shows a progress bar over chunks.
 
     Raises:
         TypeError: if `field` or `cameras` is something else.
-        ValueError: if sizes, shapes or numbers make no sense; non-finite planes and degenerate cameras included.
+        ValueError: if sizes, shapes or numbers make no sense; a field or a background that is not finite and degenerate
+            cameras included.
     """
     cameras, rgb = _check_inputs(field, cameras, height, width, background, num_samples, chunk_size)
     batch, views = cameras.shape
@@ -122,9 +123,8 @@ def _render_in_chunks(
     batch, rays = inputs[0].shape[:2]
     step = max(1, (chunk_size or _default_chunk_size(field)) // max(1, batch * samples))
     chunks = range(0, rays, step)
-    needs_grad = torch.is_grad_enabled() and (
-        field.planes.requires_grad or any(w.requires_grad for w in field.weights) or inputs[0].requires_grad
-    )
+    sources = (field.planes, *field.weights, *field.biases, *inputs)
+    needs_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in sources)
     outputs = []
     for start in tqdm(chunks, desc="Rendering", disable=not progress or len(chunks) < 4, leave=False):
         part = [tensor[:, start : start + step] for tensor in inputs]
@@ -222,7 +222,7 @@ def _sampling_noise(
                 f"`noise` must have shapes (batch, views, rays, n) with n = {sizes}, got "
                 f"{[tuple(part.shape) for part in noise]}."
             )
-        return [part.to(device).reshape(*shape, size) for part, size in zip(noise, sizes, strict=True)]
+        return [part.to(device, torch.float32).reshape(*shape, size) for part, size in zip(noise, sizes, strict=True)]
     if generator is None:
         return []
     # drawn for all rays at once, so that the chunk size changes nothing
@@ -253,9 +253,12 @@ def _check_inputs(
         raise ValueError(f"`num_samples` must be even and at least 8 for importance sampling, got {num_samples}.")
     if len(cameras.shape) > 2:
         raise ValueError(f"`cameras` must have shape (views,) or (batch, views), got {tuple(cameras.shape)}.")
-    if not bool(torch.isfinite(field.planes.detach()).all()):
-        raise ValueError("`field` has planes with values that are not finite.")
+    for name, tensors in (("planes", (field.planes,)), ("weights", field.weights), ("biases", field.biases)):
+        if not all(bool(torch.isfinite(tensor.detach()).all()) for tensor in tensors):
+            raise ValueError(f"`field` has {name} with values that are not finite.")
     batch = len(field)
+    if batch == 0:
+        raise ValueError("`field` is an empty batch.")
     if not cameras.shape:
         cameras = cameras.reshape(1)
     if len(cameras.shape) == 2 and cameras.shape[0] not in (1, batch):
@@ -265,8 +268,8 @@ def _check_inputs(
         raise ValueError("`cameras` holds no view.")
     shape = (batch, cameras.shape[1], 3)
     color = torch.as_tensor(background, dtype=torch.float32, device=field.device)
-    if isinstance(background, Tensor) and tuple(color.shape) == shape[:2]:
-        color = color[..., None]
+    if not bool(torch.isfinite(color).all()):
+        raise ValueError("`background` holds values that are not finite.")
     return cameras, _broadcast("background", color, shape, field.device)
 
 

@@ -312,8 +312,12 @@ def render_pool(
 
 
 def _concatenate(batches: list[ProceduralObjects]) -> ProceduralObjects:
-    tensors = [torch.cat([getattr(b, f.name) for b in batches]) for f in fields(ProceduralObjects) if f.name != "names"]
-    return ProceduralObjects(*tensors, [name for b in batches for name in b.names])
+    tensors: dict[str, Any] = {
+        field.name: torch.cat([getattr(batch, field.name) for batch in batches])
+        for field in fields(ProceduralObjects)
+        if field.name != "names"
+    }
+    return ProceduralObjects(**tensors, names=[name for batch in batches for name in batch.names])
 
 
 def main(arguments: list[str] | None = None) -> None:

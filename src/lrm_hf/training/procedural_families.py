@@ -109,13 +109,13 @@ def _stack_one(a: Assembly, middle: float | None, look: Material, level: float =
 def _free_shape(a: Assembly) -> tuple[shapes.Quadric | None, tuple[float, float, float]]:
     """Any quadric, None for a torus, with its half extents."""
     low, high = math.log(0.1), math.log(0.7)
-    size = tuple(math.exp(a.uniform(low, high)) for _ in range(3))
+    x, y, z = (math.exp(a.uniform(low, high)) for _ in range(3))
     if a.chance(0.3):
-        size = (size[0],) * 3
+        y = z = x
     elif a.chance(0.4):
-        size = (size[0], size[0], size[2])
+        y = x
     if a.chance(0.08):
-        return None, size
+        return None, (x, y, z)
     quadric = a.pick(
         shapes.BOX,
         shapes.BOX,
@@ -131,7 +131,7 @@ def _free_shape(a: Assembly) -> tuple[shapes.Quadric | None, tuple[float, float,
         shapes.PARABOLOID,
         shapes.vase(a.uniform(0.3, 0.8)),
     )
-    return quadric, size
+    return quadric, (x, y, z)
 
 
 def _palette(a: Assembly) -> list[Material]:

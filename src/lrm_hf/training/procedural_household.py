@@ -32,8 +32,8 @@ def vessel(a: Assembly) -> None:
             fruit = a.pick(saturated, earthy)(a.random)
             for i in range(a.count(3, 6)):
                 r = a.uniform(0.13, 0.19)
-                at = turn(z=i * 70) @ (a.uniform(0.1, 0.32), 0, half * 0.9 + 0.05 * (i % 2))
-                a.ball((r, r, r), at, fruit if a.chance(0.6) else saturated(a.random))
+                spot = turn(z=i * 70) @ (a.uniform(0.1, 0.32), 0, half * 0.9 + 0.05 * (i % 2))
+                a.ball((r, r, r), spot, fruit if a.chance(0.6) else saturated(a.random))
     elif kind == "vase":
         neck = a.uniform(0.3, 0.7)
         belly = a.pick(shapes.barrel(a.uniform(0.4, 0.8)), shapes.ELLIPSOID, shapes.frustum(1.0, neck), shapes.BOWL)

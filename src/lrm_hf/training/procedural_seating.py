@@ -161,8 +161,8 @@ def sofa(a: Assembly) -> None:
             a.tube(0.025, legs / 2, (px, py, legs / 2), foot, a.uniform(1, 1.5))
     if a.chance(0.35):
         pillow = patterned(a.random)
-        at = (a.pick(-1, 1) * x * 0.6, y * 0.2, seat + 0.22)
-        a.add(shapes.cushion(1.7), (0.17, 0.06, 0.15), at, pillow, turn(x=-20, z=a.uniform(-15, 15)))
+        spot = (a.pick(-1, 1) * x * 0.6, y * 0.2, seat + 0.22)
+        a.add(shapes.cushion(1.7), (0.17, 0.06, 0.15), spot, pillow, turn(x=-20, z=a.uniform(-15, 15)))
 
 
 def bench(a: Assembly) -> None:

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..cameras import Cameras
+from ..files import replacing
 
 
 # A soft light from above, in front and to the left of the source camera's side, and a half-Lambert falloff, so that no
@@ -37,20 +36,14 @@ class ObjectViews:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a compressed `.npz`, first under a temporary name."""
-        path = Path(path)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False) as handle:
-            try:
-                np.savez_compressed(
-                    handle,
-                    rgba=self.rgba.cpu().numpy(),
-                    depth=self.depth.cpu().numpy(),
-                    cam2world=self.cameras.cam2world.cpu().float().numpy(),
-                    intrinsics=self.cameras.intrinsics.cpu().float().numpy(),
-                )
-            except BaseException:
-                os.unlink(handle.name)
-                raise
-        os.replace(handle.name, path)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(
+                file,
+                rgba=self.rgba.cpu().numpy(),
+                depth=self.depth.cpu().numpy(),
+                cam2world=self.cameras.cam2world.cpu().float().numpy(),
+                intrinsics=self.cameras.intrinsics.cpu().float().numpy(),
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> ObjectViews:

@@ -1,0 +1,325 @@
+# Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
+"""Checkpoints in the layout of the original authors: recognised, read, and turned into our models.
+
+How files are found and read is in `original_files.py`, the names of their tensors in `original_tables.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor
+from transformers import PreTrainedConfig
+from transformers.utils import logging
+
+from .configuration_lrm import LRMConfig
+from .original_files import HUB_ARGUMENTS, Location, differences, listed, read_pth, read_safetensors, recognise
+from .original_tables import (
+    CROSS_ATTENTION_PACKED,
+    CROSS_ATTENTION_SEPARATE,
+    DEFAULT_ARGUMENTS,
+    DEFAULT_SOURCE_SIZE,
+    ENCODER_TABLES,
+    ENCODERS,
+    MODEL_TABLES,
+    OPTIONAL,
+    REQUIRED_ARGUMENTS,
+    SOURCE_SIZES,
+    UNUSED,
+    expand,
+)
+
+
+if TYPE_CHECKING:
+    from ..image_processing import LRMImageProcessor
+    from .modeling_lrm import LRMModel, LRMPreTrainedModel
+
+
+logger = logging.get_logger(__name__)
+
+
+def is_original(source: str | os.PathLike, **kwargs: Any) -> str | None:
+    """Which original layout a directory or Hub repository has.
+
+    Of a repository, the few files that tell are downloaded: where it is an original, these are the ones that loading
+    needs.
+
+    Args:
+        source: directory or Hub repository.
+        kwargs: `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`, `subfolder`.
+
+    Returns:
+        `"openlrm_v11"`, `"openlrm_v10"`, or None: our own layout, something else, or out of reach.
+
+    Raises:
+        ValueError: for TripoSR's layout, which this version does not load.
+    """
+    try:
+        return recognise(Location(source, kwargs))[0]
+    except OSError:
+        return None
+
+
+def load_original(
+    cls: type[LRMPreTrainedModel],
+    source: str | os.PathLike,
+    encoder_config: PreTrainedConfig | None = None,
+    **kwargs: Any,
+) -> LRMPreTrainedModel:
+    """What `LRMModel.from_original` does; see there for arguments and errors."""
+    location = Location(source, {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs})
+    return _load(cls, location, encoder_config, kwargs)[0]
+
+
+def load_original_components(
+    source: str | os.PathLike, encoder_config: PreTrainedConfig | None = None, **kwargs: Any
+) -> tuple[LRMModel, LRMImageProcessor]:
+    """The model of an original checkpoint, and the image processor that does what its authors' preprocessing did.
+
+    Arguments and errors as in `LRMModel.from_original`.
+    """
+    from .modeling_lrm import LRMModel
+
+    location = Location(source, {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs})
+    model, origin = _load(LRMModel, location, encoder_config, kwargs)
+    return model, original_image_processor(origin, model.config)
+
+
+def convert_original(
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    encoder_config: PreTrainedConfig | None = None,
+    **kwargs: Any,
+) -> Path:
+    """Writes an original checkpoint in our layout: `config.json`, `model.safetensors`, `preprocessor_config.json`.
+
+    Args:
+        source: directory or Hub repository.
+        destination: directory; made where it does not exist. Files of the same names in it are replaced.
+        encoder_config, kwargs: as in `LRMModel.from_original`.
+
+    Returns:
+        The destination.
+
+    Raises:
+        ValueError: if the destination is the source.
+        OSError, ValueError: as in `LRMModel.from_original`; nothing is written then.
+    """
+    destination = Path(destination)
+    if destination.resolve() == Path(source).resolve():
+        raise ValueError(f"`destination` is the source, {os.fspath(source)!r}: give another directory.")
+    if destination.exists() and not destination.is_dir():
+        raise OSError(f"`destination` {os.fspath(destination)!r} exists and is not a directory.")
+    model, processor = load_original_components(source, encoder_config, **kwargs)
+    destination.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=destination, prefix=".converting_"))
+    try:
+        model.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+        for path in sorted(temporary.iterdir()):
+            os.replace(path, destination / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return destination
+
+
+def openlrm_config(
+    original_config: Mapping[str, Any],
+    encoder_config: PreTrainedConfig | None = None,
+    image_size: int | None = None,
+) -> LRMConfig:
+    """OpenLRM's constructor arguments as our config.
+
+    Args:
+        original_config: `config.json` of 1.1, or `kwargs["model"]` in the file of 1.0.
+        encoder_config: of the encoder in the checkpoint, where it is not of the published size.
+        image_size: side of the source pictures; default that of the published 1.1 model with this decoder width (small
+            224, base 336, large 448), and 224 where there is none.
+
+    Raises:
+        ValueError: if arguments are missing, unknown or contradict each other.
+    """
+    known = {*REQUIRED_ARGUMENTS, *DEFAULT_ARGUMENTS}
+    problems = differences(
+        "argument", [name for name in REQUIRED_ARGUMENTS if name not in original_config], set(original_config) - known
+    )
+    if problems:
+        raise ValueError(f"`original_config` is not that of an OpenLRM model: {problems}.")
+    values = DEFAULT_ARGUMENTS | dict(original_config)
+    if values["triplane_high_res"] != 2 * values["triplane_low_res"]:
+        raise ValueError(
+            "`triplane_high_res` must be twice `triplane_low_res`, got "
+            f"{values['triplane_high_res']} and {values['triplane_low_res']}."
+        )
+    if encoder_config is None:
+        name = values["encoder_model_name"]
+        if name not in ENCODERS:
+            raise ValueError(
+                f"`encoder_model_name` {name!r} is not supported, only {', '.join(ENCODERS)}; for another size of "
+                "these, pass `encoder_config`."
+            )
+        sizes: Any = dict(ENCODERS[name])
+        model_type, width = sizes["model_type"], sizes["hidden_size"]
+    else:
+        sizes, model_type, width = encoder_config, encoder_config.model_type, encoder_config.hidden_size
+    if model_type not in ENCODER_TABLES:
+        raise ValueError(
+            f"`encoder_config` must be of type {' or '.join(map(repr, ENCODER_TABLES))}, got {model_type!r}."
+        )
+    if width != values["encoder_feat_dim"]:
+        origin = "`encoder_config`" if encoder_config is not None else f"{values['encoder_model_name']!r}"
+        raise ValueError(
+            f"the checkpoint's `encoder_feat_dim` is {values['encoder_feat_dim']}, but {origin} is {width} wide: pass "
+            "the `encoder_config` of the encoder that is in the checkpoint."
+        )
+    try:
+        return LRMConfig(
+            encoder_config=sizes,
+            field_config={"channels": values["triplane_dim"], "num_samples": values["rendering_samples_per_ray"]},
+            image_size=image_size or SOURCE_SIZES.get(values["transformer_dim"], DEFAULT_SOURCE_SIZE),
+            hidden_size=values["transformer_dim"],
+            num_hidden_layers=values["transformer_layers"],
+            num_attention_heads=values["transformer_heads"],
+            camera_embed_dim=values["camera_embed_dim"],
+            triplane_low_res=values["triplane_low_res"],
+            position_interpolation="legacy" if model_type == "vit" else "native",
+        )
+    except (StrictDataclassError, ValueError) as error:
+        raise ValueError(f"`original_config` holds values that make no model: {error}") from error
+
+
+def convert_state_dict(origin: str, state_dict: Mapping[str, Tensor], config: LRMConfig) -> dict[str, Tensor]:
+    """An original's tensors under our names, as `LRMModel.save_pretrained` writes them.
+
+    Every name must be in the table of its origin, and every name of the table in the file. What has no effect on any
+    output is left out by name (the poolers of ViT encoders); a `mask_token` may be absent and is zero then.
+
+    Args:
+        origin: `"openlrm_v11"` or `"openlrm_v10"`.
+        state_dict: the file's tensors; meta tensors do.
+        config: from `openlrm_config`.
+
+    Raises:
+        ValueError: listing missing and unexpected names, or naming what can't be split.
+    """
+    if origin not in MODEL_TABLES:
+        raise ValueError(f"`origin` must be one of {', '.join(map(repr, MODEL_TABLES))}, got {origin!r}.")
+    encoder_config = config.encoder_config
+    packed = any(name.endswith("cross_attn.in_proj_weight") for name in state_dict)
+    decoder_table = MODEL_TABLES[origin] | (CROSS_ATTENTION_PACKED if packed else CROSS_ATTENTION_SEPARATE)
+    table = expand(decoder_table, config.num_hidden_layers) | expand(
+        ENCODER_TABLES[encoder_config.model_type], encoder_config.num_hidden_layers
+    )
+    missing = [name for name in table if name not in state_dict and name not in OPTIONAL]
+    unexpected = [name for name in state_dict if name not in table and name not in UNUSED]
+    problems = differences("tensor", missing, unexpected)
+    if problems:
+        raise ValueError(f"the checkpoint does not fit its config: {problems}.")
+    converted: dict[str, Tensor] = {}
+    for name, targets in table.items():
+        tensor = state_dict[name] if name in state_dict else torch.zeros_like(state_dict[OPTIONAL[name]][0])
+        if tensor.ndim == 0 or tensor.shape[0] % len(targets):
+            raise ValueError(f"{name!r} of shape {tuple(tensor.shape)} can't be split into {len(targets)} equal parts.")
+        # a share gets memory of its own, or each would keep the whole alive and be saved as one of several
+        shares = tensor.chunk(len(targets)) if len(targets) > 1 else (tensor,)
+        converted.update(
+            (target, share.clone() if len(targets) > 1 else share)
+            for target, share in zip(targets, shares, strict=True)
+        )
+    return converted
+
+
+def original_image_processor(origin: str, config: LRMConfig) -> LRMImageProcessor:
+    """The image processor whose numbers are those of the origin's preprocessing.
+
+    The picture is taken as it is framed, composited on white if it has an alpha channel, and stretched to a square of
+    `config.image_size` by bicubic interpolation. DINO encoders get it normalised with ImageNet's mean and deviation,
+    DINOv2 encoders in [0, 1]. To frame and cut out pictures first, override `do_recenter`, `do_pad` and
+    `background_removal` in the call.
+
+    Raises:
+        ValueError: if `origin` is unknown.
+    """
+    from ..image_processing import LRMImageProcessor
+
+    if origin not in MODEL_TABLES:
+        raise ValueError(f"`origin` must be one of {', '.join(map(repr, MODEL_TABLES))}, got {origin!r}.")
+    return LRMImageProcessor(
+        size=config.image_size,
+        do_recenter=False,
+        do_pad=False,
+        background=1.0,
+        background_removal="none",
+        resize_mode="bicubic_align_corners",
+        do_normalize=config.encoder_config.model_type == "vit",
+    )
+
+
+def _load(
+    cls: type[LRMPreTrainedModel],
+    location: Location,
+    encoder_config: PreTrainedConfig | None,
+    kwargs: dict[str, Any],
+) -> tuple[Any, str]:
+    if encoder_config is not None and not isinstance(encoder_config, PreTrainedConfig):
+        raise TypeError(f"`encoder_config` must be a config of transformers, got {type(encoder_config).__name__}.")
+    if kwargs.get("config") is not None:
+        raise ValueError(
+            "`config` can't be given for an original checkpoint, which carries its own; see `encoder_config`."
+        )
+    kwargs = {name: value for name, value in kwargs.items() if name != "config"}
+    source = location.source
+    origin, path, original_config = recognise(location)
+    if origin is None:
+        raise OSError(
+            f"{source!r} holds no original checkpoint: expected config.json with `transformer_dim` and "
+            "model.safetensors (OpenLRM 1.1), or model.pth (OpenLRM 1.0)."
+            + (f" The Hub could not be asked: {location.unreachable}" if location.unreachable else "")
+        )
+    if path is None:
+        raise OSError(f"{source!r} has the config.json of OpenLRM, but neither model.safetensors nor model.pth.")
+    if original_config is not None:
+        state_dict, image_size = read_safetensors(path), None
+    else:
+        state_dict, original_config, image_size = read_pth(path)
+    logger.info("%s: %s with %d tensors", source, origin, len(state_dict))
+    try:
+        config = openlrm_config(original_config, encoder_config, image_size)
+        converted = convert_state_dict(origin, state_dict, config)
+        wants_info = kwargs.pop("output_loading_info", False)
+        model, info = cls.from_pretrained(
+            None,
+            config=config,
+            state_dict=converted,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # collected, and raised below with all the others
+            **kwargs,
+        )
+        problems = differences("tensor", info["missing_keys"], info["unexpected_keys"])
+        shapes = [f"{name} {tuple(got)} instead of {tuple(wanted)}" for name, got, wanted in info["mismatched_keys"]]
+        if shapes:
+            problems += ("; " if problems else "") + f"{len(shapes)} of another shape: {listed(shapes)}"
+        if problems:
+            raise ValueError(f"the checkpoint does not fit its config: {problems}.")
+    except ValueError as error:
+        raise ValueError(f"{source!r}: {error}") from error
+    model.config.name_or_path = source
+    return ((model, info) if wants_info else model), origin
+
+
+__all__ = [
+    "convert_original",
+    "convert_state_dict",
+    "is_original",
+    "load_original",
+    "load_original_components",
+    "openlrm_config",
+    "original_image_processor",
+]
