@@ -26,11 +26,11 @@ REQUIREMENTS := setup.cfg pyproject.toml $(CONSTRAINTS)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.installed ## install, then turn the pictures of examples/ into meshes, videos and a contact sheet
+demo: $(VENV)/.installed ## install, then turn the pictures of examples/ into meshes, videos and sheets of views
 	$(BIN)/lrm-hf generate $(DEMO_IMAGES) -o $(DEMO_OUTPUT) --video
 	@echo
-	@echo "Meshes (any glTF viewer), turntable videos and the contact sheet:"
-	@find "$(DEMO_OUTPUT)" -type f \( -name '*.glb' -o -name '*.mp4' -o -name '*sheet*.png' \) | sort | sed 's/^/  /'
+	@echo "Meshes (any glTF viewer), turntable videos and sheets of views:"
+	@find "$(DEMO_OUTPUT)" -type f \( -name '*.glb' -o -name '*.mp4' -o -name '*_views.png' \) | sort | sed 's/^/  /'
 
 test: $(VENV)/.installed-dev ## install with the test extras, then run the whole suite
 	$(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(PYTEST_ARGS)

@@ -91,11 +91,15 @@ def parse_args() -> argparse.Namespace:
     run.add_argument("--gradient_accumulation_steps", type=int, default=1)
     run.add_argument("--views", type=int, default=2, help="target views per object")
     run.add_argument("--crop", type=int, default=20, help="side of the target crops in pixels")
-    run.add_argument("--scales", nargs="+", type=int, default=[2, 1], help="target downscaling, in equal parts of the run")
+    run.add_argument(
+        "--scales", nargs="+", type=int, default=[2, 1], help="target downscaling, in equal parts of the run"
+    )
     run.add_argument("--samples", type=int, default=20, help="samples per ray in training")
     run.add_argument("--points", type=int, default=2048, help="points per object with known occupancy")
     run.add_argument("--learning_rate", type=float, default=2e-3, help="AdamW")
-    run.add_argument("--muon_learning_rate", type=float, default=5e-3, help="Muon, for the blocks' matrices; 0 turns it off")
+    run.add_argument(
+        "--muon_learning_rate", type=float, default=5e-3, help="Muon, for the blocks' matrices; 0 turns it off"
+    )
     run.add_argument("--weight_decay", type=float, default=0.01)
     run.add_argument("--warmup_steps", type=int, default=100)
     run.add_argument("--max_grad_norm", type=float, default=1.0)
@@ -130,7 +134,9 @@ def normalize(pictures: torch.Tensor) -> torch.Tensor:
     return (pictures - mean) / std
 
 
-def losses(model, batch: TrainingBatch, args: argparse.Namespace, generator: torch.Generator) -> dict[str, torch.Tensor]:
+def losses(
+    model, batch: TrainingBatch, args: argparse.Namespace, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
     """Each loss by name, unweighted."""
     output = model(
         normalize(batch.pixel_values),
@@ -251,7 +257,9 @@ def main() -> None:
         step += 1
 
         if step % args.log_every == 0 and accelerator.is_main_process:
-            means = {name: value / (args.log_every * args.gradient_accumulation_steps) for name, value in running.items()}
+            means = {
+                name: value / (args.log_every * args.gradient_accumulation_steps) for name, value in running.items()
+            }
             rate = (step - first) * args.batch_size * args.gradient_accumulation_steps / (time.time() - started)
             logger.info(
                 "step %d scale %d lr %.2e %s psnr %.2f, %.1f objects/s",
@@ -293,9 +301,7 @@ def main() -> None:
 
 
 def move(batch: TrainingBatch, device: torch.device) -> TrainingBatch:
-    values = {
-        name: value.to(device) if hasattr(value, "to") else value for name, value in vars(batch).items()
-    }
+    values = {name: value.to(device) if hasattr(value, "to") else value for name, value in vars(batch).items()}
     return TrainingBatch(**values)
 
 

@@ -89,15 +89,12 @@ class TestGenerate:
         assert files(work / "out") == [f"disc.{kind}", "disc_views.png"]
         assert len(trimesh.load(work / f"out/disc.{kind}", force="mesh").faces) > 20
 
-    def test_video(
-        self, model: str, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_video(self, model: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
         imageio = pytest.importorskip("imageio.v2")
-        monkeypatch.setattr(cli, "VIDEO_FRAMES", 6)
-        assert generate(model, "disc.png", "-o", "out", "--video") == 0
+        assert generate(model, "disc.png", "-o", "out", "--video", "--frames", "6") == 0
         assert capsys.readouterr().out.split()[-1] == str(Path("out/disc.mp4"))
         with imageio.get_reader(work / "out/disc.mp4") as reader:
-            assert reader.get_meta_data()["fps"] == 30
+            assert reader.get_meta_data()["fps"] == 3
             assert [frame.shape for frame in reader] == [(16, 16, 3)] * 6
 
     def test_options_reach_the_model(self, model: str, work: Path) -> None:

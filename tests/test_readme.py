@@ -37,7 +37,9 @@ def checkout(tmp_path, monkeypatch):
 def test_python_runs_as_printed(text, checkout):
     scope: dict = {}
     # the same code at a coarser grid: only the waiting is cut short
-    exec(compile(text.replace("pipe(", "pipe(mesh_resolution=64, height=64, width=64, image="), "README", "exec"), scope)
+    exec(
+        compile(text.replace("pipe(", "pipe(mesh_resolution=64, height=64, width=64, image="), "README", "exec"), scope
+    )
     if "pipe" in scope:
         assert (checkout / "barrel.glb").stat().st_size > 10_000
         assert (checkout / "barrel.png").stat().st_size > 1_000
@@ -57,7 +59,7 @@ def test_generate_as_printed(command, checkout, capsys):
     arguments = shlex.split(command)[1:] + shlex.split("--resolution 64 --view-size 64 --views 4")
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
-    for name in ("barrel.glb", "barrel.mp4", "teddyBear.glb", "teddyBear.mp4"):
+    for name in ("barrel.glb", "barrel.mp4", "teddy_bear.glb", "teddy_bear.mp4"):
         assert (checkout / "results" / name).stat().st_size > 1_000
         assert name in printed
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 MESH_FORMATS = ("glb", "obj", "ply", "stl")
-VIDEO_FRAMES, VIDEO_FPS = 60, 30
+TURN_SECONDS = 2.0
 # What bad input, a bad checkpoint or a missing extra raise; anything else is a defect, and shows its traceback.
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError)
 
@@ -150,8 +150,8 @@ def _generate_one(pipe: LRMPipeline, picture: str, stem: Path, arguments: argpar
 
     if arguments.video:
         path = stem.with_name(f"{stem.name}.mp4")
-        turn: Any = pipe.render(out.field, num_views=VIDEO_FRAMES, **size).frames
-        write_video(path, turn[0], fps=VIDEO_FPS)
+        turn: Any = pipe.render(out.field, num_views=arguments.frames, **size).frames
+        write_video(path, turn[0], fps=arguments.frames / TURN_SECONDS)
         print(path, flush=True)
 
 
@@ -225,7 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--view-size", type=_whole(16, 4096), default=256, metavar="PX", help="side of a view (default: %(default)s)")
     add("--elevation", type=_number(-90, 90), metavar="DEG", help="of the views (default: the model's source camera's)")
-    add("--video", action="store_true", help=f"a turntable of {VIDEO_FRAMES} frames as well")
+    add("--video", action="store_true", help="a turntable video as well")
+    add("--frames", type=_whole(2, 1000), default=40, metavar="N", help="of the video, a turn (default: %(default)s)")
     add("--foreground-ratio", type=_number(0, 1), metavar="R", help="object's share of the frame the model sees")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ... (default: a CUDA device if there is one)")
     add("--debug", action="store_true", help="stop at the first error, with its traceback")
@@ -278,3 +279,7 @@ def _line(error: BaseException) -> str:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

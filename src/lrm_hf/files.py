@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place when the block ends without an error and vanishes otherwise.
+    """A temporary path beside `path`: it takes its place when the block ends without an error, and vanishes otherwise.
 
     The temporary name keeps the suffix, since many writers choose their format by it.
 

@@ -62,7 +62,12 @@ def train(pool: Path, output: Path, *arguments: str) -> str:
         f"--pool={pool}",
         f"--output_dir={output}",
         f"--config={output / 'config.json'}",
-        *"--batch_size=4 --crop=12 --samples=8 --points=64 --warmup_steps=2 --log_every=10".split(),
+        "--batch_size=4",
+        "--crop=12",
+        "--samples=8",
+        "--points=64",
+        "--warmup_steps=2",
+        "--log_every=10",
         *arguments,
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -8,7 +8,9 @@ from lrm_hf.rendering import render
 from lrm_hf.rendering.packed import EMPTY, MAX_EMPTY_DENSITY, PackedField
 
 
-def random_field(batch: int = 2, size: tuple[int, int] = (12, 10), density_bias: float = -1.0, **options) -> TriplaneField:
+def random_field(
+    batch: int = 2, size: tuple[int, int] = (12, 10), density_bias: float = -1.0, **options
+) -> TriplaneField:
     torch.manual_seed(0)
     config = TriplaneFieldConfig(channels=5, hidden_size=16, density_bias=density_bias, **options)
     mlp = FieldMLP(config)

@@ -23,6 +23,7 @@ from ..image_processing import LRMImageProcessor, LRMImageProcessorKwargs
 from ..modeling.field import TriplaneField
 from ..modeling.modeling_lrm import LRMModel
 from ..rendering import RenderOutput, render
+from ..rendering.packed import PackedField
 from . import pretrained
 
 
@@ -103,6 +104,7 @@ class LRMPipeline(DiffusionPipeline):
         largest_component: bool = False,
         num_samples: int | None = None,
         chunk_size: int | None = None,
+        exact: bool = False,
         generator: torch.Generator | None = None,
         return_dict: bool = True,
         **processor_kwargs: Any,
@@ -125,6 +127,8 @@ class LRMPipeline(DiffusionPipeline):
             mesh_resolution, mesh_threshold, largest_component: see [`~lrm_hf.extract_mesh`].
             num_samples: samples per ray; default that of the model's field.
             chunk_size: points of the field that are evaluated at a time, which bounds the memory.
+            exact: evaluate the field everywhere, also where it is known to be empty (see
+                [`~lrm_hf.rendering.packed.PackedField`]). Many times slower, and rarely a visible difference.
             generator: draws sampling noise for the frames; without one they are deterministic.
             return_dict: `False` for a plain tuple of what was made, in the order of [`LRMPipelineOutput`].
             processor_kwargs: settings of the image processor for this call, such as `foreground_ratio` or
@@ -159,12 +163,14 @@ class LRMPipeline(DiffusionPipeline):
         # 4. Fields to frames
         frames = depth = opacity = meshes = None
         if frame_cameras is not None:
-            views = self._render(field, frame_cameras, height, width, background, num_samples, chunk_size, generator)
+            views = self._render(
+                field, frame_cameras, height, width, background, num_samples, chunk_size, exact, generator
+            )
             frames, depth, opacity = _convert_views(views, output_type)
 
         # 5. Fields to meshes
         if makes_mesh:
-            meshes = self.extract_mesh(field, mesh_resolution, mesh_threshold, largest_component, chunk_size)
+            meshes = self.extract_mesh(field, mesh_resolution, mesh_threshold, largest_component, chunk_size, exact)
 
         output = LRMPipelineOutput(meshes, frames, depth, opacity, images, field)
         return output if return_dict else output.to_tuple()
@@ -181,6 +187,7 @@ class LRMPipeline(DiffusionPipeline):
         background: float | Sequence[float] | Tensor = 1.0,
         num_samples: int | None = None,
         chunk_size: int | None = None,
+        exact: bool = False,
         generator: torch.Generator | None = None,
         output_type: str = "pil",
     ) -> LRMPipelineOutput:
@@ -198,7 +205,7 @@ class LRMPipeline(DiffusionPipeline):
             raise ValueError(f"`output_type` must be one of 'pil', 'np', 'pt', got {output_type!r}.")
         self.check_inputs(output_type, {}, generator)
         cameras = self._frame_cameras(cameras, num_views, elevation)
-        views = self._render(field, cameras, height, width, background, num_samples, chunk_size, generator)
+        views = self._render(field, cameras, height, width, background, num_samples, chunk_size, exact, generator)
         frames, depth, opacity = _convert_views(views, output_type)
         return LRMPipelineOutput(frames=frames, depth=depth, opacity=opacity, field=field)
 
@@ -210,6 +217,7 @@ class LRMPipeline(DiffusionPipeline):
         mesh_threshold: float | None = None,
         largest_component: bool = False,
         chunk_size: int | None = None,
+        exact: bool = False,
     ) -> list[LRMMesh]:
         """Meshes of fields that a call returned, one per field; arguments as in a call."""
         if not isinstance(field, TriplaneField):
@@ -221,7 +229,7 @@ class LRMPipeline(DiffusionPipeline):
         from ..meshing import extract_mesh  # brings trimesh in
 
         return extract_mesh(
-            field,
+            field if exact else PackedField.pack(field),
             resolution=mesh_resolution,
             threshold=mesh_threshold,
             largest_component=largest_component,
@@ -369,10 +377,11 @@ class LRMPipeline(DiffusionPipeline):
         background: float | Sequence[float] | Tensor,
         num_samples: int | None,
         chunk_size: int | None,
+        exact: bool,
         generator: torch.Generator | None,
     ) -> RenderOutput:
         return render(
-            field,
+            field if exact or not isinstance(field, TriplaneField) else PackedField.pack(field),
             cameras,
             height,
             width,

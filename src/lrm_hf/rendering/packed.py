@@ -58,7 +58,11 @@ class PackedField(TriplaneField):
         if known is not None and known[0] == version:
             return known[1]
         batch = len(field)
-        parts = (field.planes.detach(), tuple(w.detach() for w in field.weights), tuple(b.detach() for b in field.biases))
+        parts = (
+            field.planes.detach(),
+            tuple(w.detach() for w in field.weights),
+            tuple(b.detach() for b in field.biases),
+        )
         folded = torch.einsum(
             "bpchw,pcd->bphwd", parts[0], parts[1][0].t().reshape(3, field.config.channels, -1)
         )  # [batch, 3, height, width, hidden]
@@ -100,7 +104,7 @@ class PackedField(TriplaneField):
         return raw.reshape(batch, count, 1), rgb.reshape(batch, count, 3)
 
     def _live(self, points: Tensor) -> Tensor:
-        """`(batch, n)`: whether a point lies in an occupied cell. Points beside the box count with its outermost cells."""
+        """`(batch, n)`: whether a point lies in an occupied cell; points beside the box count with the outermost."""
         resolution = self.occupied.shape[1]
         cell = ((points / self.config.radius + 1) * (resolution / 2)).clamp(0, resolution - 1).long()
         flat = (cell[..., 0] * resolution + cell[..., 1]) * resolution + cell[..., 2]

@@ -184,9 +184,7 @@ def _mirror(cameras: Cameras, flip: Tensor) -> Cameras:
     intrinsics = cameras.intrinsics.clone()
     intrinsics[..., 0, 2] = 1 - intrinsics[..., 0, 2]
     flip = flip[..., None, None]
-    return Cameras(
-        torch.where(flip, mirrored, cameras.cam2world), torch.where(flip, intrinsics, cameras.intrinsics)
-    )
+    return Cameras(torch.where(flip, mirrored, cameras.cam2world), torch.where(flip, intrinsics, cameras.intrinsics))
 
 
 def _crop_anchors(alpha: Tensor, crop: int, foreground: float, generator: torch.Generator) -> Tensor:
@@ -224,7 +222,9 @@ def _known_points(
     alpha = targets[:, :, 3].reshape(batch, total)
     # half of the rays meet the object, so that occupied points are not rare
     met = (depth.reshape(batch, total) > 0).float()
-    weights = met / met.sum(1, keepdim=True).clamp(min=1) + 0.7 * (1 - met) / (1 - met).sum(1, keepdim=True).clamp(min=1)
+    weights = met / met.sum(1, keepdim=True).clamp(min=1) + 0.7 * (1 - met) / (1 - met).sum(1, keepdim=True).clamp(
+        min=1
+    )
     pixel = torch.multinomial(weights, count, replacement=True, generator=generator)
     index = pixel[..., None].expand(-1, -1, 3)
     origin = origins.reshape(batch, total, 3).gather(1, index)

@@ -26,7 +26,7 @@ class ObjectViews:
 
     Attributes:
         rgba: `(views, 4, height, width)` uint8, straight (not premultiplied) alpha.
-        depth: `(views, height, width)` float16, distance along the unit ray to the first surface, 0 where there is none.
+        depth: `(views, height, width)` float16, distance along the unit ray to the first surface; 0: there is none.
         cameras: shape `(views,)`.
     """
 
