@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -362,6 +363,17 @@ def project_points(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
     u = k[..., 0, 0] * x + k[..., 0, 1] * y + k[..., 0, 2]
     v = k[..., 1, 1] * y + k[..., 1, 2]
     return torch.stack([u, v], dim=-1), depth
+
+
+def world_to_gltf(vectors: np.ndarray) -> np.ndarray:
+    """Turns `(..., 3)` points or directions from z up, front -y, to y up, front +z (glTF, OBJ). Exact: coordinates only
+    move."""
+    return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1)
+
+
+def gltf_to_world(vectors: np.ndarray) -> np.ndarray:
+    """The inverse of `world_to_gltf`: an object whose front is +z faces the source camera."""
+    return np.stack([vectors[..., 0], -vectors[..., 2], vectors[..., 1]], axis=-1)
 
 
 def _pinhole(fx: Tensor, fy: Tensor, cx: Tensor, cy: Tensor) -> Tensor:

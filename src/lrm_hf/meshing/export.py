@@ -27,6 +27,7 @@ from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 from trimesh.exchange.stl import export_stl
 
+from ..cameras import world_to_gltf
 from ..files import replacing
 
 
@@ -87,11 +88,6 @@ def export_mesh(
         data = encode(mesh, kwargs)
         temporary.write_bytes(data)
     return data
-
-
-def world_to_gltf(vectors: np.ndarray) -> np.ndarray:
-    """Turns `(n, 3)` points or directions from z up, front -y, to y up, front +z. Exact: coordinates only move."""
-    return np.stack([vectors[:, 0], vectors[:, 2], -vectors[:, 1]], axis=1)
 
 
 def srgb_to_linear(rgb: np.ndarray) -> np.ndarray:

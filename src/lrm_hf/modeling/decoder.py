@@ -7,6 +7,8 @@ adaLN of Peebles and Xie, "Scalable Diffusion Models with Transformers", ICCV 20
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
@@ -15,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
 from .configuration_lrm import LRMConfig
+from .initial_weights import with_init_std
 
 
 logger = logging.get_logger(__name__)
@@ -26,14 +29,14 @@ class ModulatedLayerNorm(nn.Module):
     def __init__(self, hidden_size: int, eps: float, modulation_size: int | None):
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.modulation = None if modulation_size is None else nn.Linear(modulation_size, 2 * hidden_size)
-        if self.modulation is not None:
-            self.modulation.init_std = 0.0  # a fresh block starts unmodulated
+        self.modulation = None
+        if modulation_size is not None:  # a fresh block starts unmodulated
+            self.modulation = with_init_std(nn.Linear(modulation_size, 2 * hidden_size), 0.0)
 
     def forward(self, hidden_states: Tensor, modulation: Tensor | None) -> Tensor:
         """`(batch, tokens, hidden)`, modulation `(batch, modulation_size)` or None, to `(batch, tokens, hidden)`."""
         hidden_states = self.norm(hidden_states)
-        if self.modulation is None:
+        if self.modulation is None or modulation is None:
             return hidden_states
         shift, scale = self.modulation(nn.functional.silu(modulation))[:, None].chunk(2, dim=-1)
         return hidden_states * (1 + scale) + shift
@@ -47,7 +50,7 @@ def eager_attention(
     attention_mask: Tensor | None,
     scaling: float,
     dropout: float = 0.0,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
     """Attention written out; `(batch, heads, tokens, head_dim)` to `(batch, tokens, heads, head_dim)` and weights."""
     weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
@@ -130,11 +133,10 @@ class LRMBlock(GradientCheckpointingLayer):
         def norm() -> ModulatedLayerNorm:
             return ModulatedLayerNorm(config.hidden_size, config.layer_norm_eps, modulation_size)
 
+        self.cross_attn = None
         if condition_size is not None:
             self.cross_norm = norm()
             self.cross_attn = LRMAttention(config, condition_size)
-        else:
-            self.cross_attn = None
         self.self_norm = norm()
         self.self_attn = LRMAttention(config)
         self.mlp_norm = norm()

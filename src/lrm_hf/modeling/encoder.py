@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import types
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,10 +101,10 @@ def patch_grid(config: PreTrainedConfig, pixel_values: Tensor) -> tuple[int, int
     return height // patch_height, width // patch_width
 
 
-def _interpolate_positions_legacy(embeddings: nn.Module, tokens: Tensor, height: int, width: int) -> Tensor:
+def _interpolate_positions_legacy(embeddings: Any, tokens: Tensor, height: int, width: int) -> Tensor:
     """transformers up to 4.35: bicubic with `scale_factor = (n + 0.1) / n_trained`, which samples at other places than
     `size = n` does; checkpoints trained with it notice."""
-    positions = embeddings.position_embeddings
+    positions: Tensor = embeddings.position_embeddings
     trained = math.isqrt(positions.shape[1] - 1)
     patch_height, patch_width = embeddings.patch_embeddings.patch_size
     rows, columns = height // patch_height, width // patch_width

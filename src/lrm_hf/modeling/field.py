@@ -10,7 +10,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..files import replacing
 from .configuration_lrm import TriplaneFieldConfig
+from .initial_weights import with_init_std
 
 
 if TYPE_CHECKING:
@@ -36,13 +37,15 @@ class FieldMLP(nn.Module):
     def __init__(self, config: TriplaneFieldConfig):
         super().__init__()
         widths = [3 * config.channels] + [config.hidden_size] * config.num_hidden_layers + [4]
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
-        for layer in self.layers:
-            layer.init_std = math.sqrt(2 / layer.in_features)  # He et al., 2015: keeps the signal's size
+        # He et al., "Delving deep into rectifiers", ICCV 2015: this spread keeps the signal's size
+        self.layers = nn.ModuleList(
+            with_init_std(nn.Linear(i, o), math.sqrt(2 / i)) for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
 
     def parameters_in_float32(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Weights and biases of all layers as float32, whatever type the module was cast to."""
-        return tuple(layer.weight.float() for layer in self.layers), tuple(layer.bias.float() for layer in self.layers)
+        layers = [cast(nn.Linear, layer) for layer in self.layers]
+        return tuple(layer.weight.float() for layer in layers), tuple(layer.bias.float() for layer in layers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ renderer and mesher serves it.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from ..cameras import Cameras, project_points
 from .configuration_lrm import LRMConfig, TriplaneFieldConfig
+from .initial_weights import with_init_std
 
 
 class PlaneLinear(nn.Module):
@@ -45,7 +47,7 @@ def line_points(
     rows, columns, normals = torch.meshgrid(across, across, along, indexing="ij")
     lines = []
     for plane in planes:
-        width_axis, height_axis = config.plane_axes[plane]
+        width_axis, height_axis = cast(list[list[int]], config.plane_axes)[plane]
         coordinates = {width_axis: columns, height_axis: rows, 3 - width_axis - height_axis: normals}
         lines.append(torch.stack([coordinates[axis] for axis in range(3)], dim=-1))
     return torch.stack(lines)
@@ -86,8 +88,8 @@ class TokenLift(nn.Module):
     def __init__(self, config: LRMConfig, encoder_hidden_size: int):
         super().__init__()
         self.config = config
-        self.squeeze = nn.Linear(encoder_hidden_size, 2 * config.lift_channels)
-        self.squeeze.init_std = encoder_hidden_size**-0.5
+        squeeze = nn.Linear(encoder_hidden_size, 2 * config.lift_channels)
+        self.squeeze = with_init_std(squeeze, encoder_hidden_size**-0.5)
         self.mix = PlaneLinear(config.lift_samples * 2 * config.lift_channels, config.hidden_size)
 
     def forward(self, tokens: Tensor, cameras: Cameras, grid: tuple[int, int] | None) -> Tensor:
@@ -122,9 +124,11 @@ class PixelLift(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 4, stride=2, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU()
         )
-        for layer in (self.stem[0], self.stem[2]):
-            layer.init_std = math.sqrt(2 / layer.weight[0].numel())
-        count = len(config.lift_planes)
+        for layer in self.stem:
+            if isinstance(layer, nn.Conv2d):
+                with_init_std(layer, math.sqrt(2 / layer.weight[0].numel()))
+        self.chosen = list(cast(list[int], config.lift_planes))
+        count = len(self.chosen)
         self.fc1 = PlaneLinear(config.lift_samples * width + channels, 2 * channels, count)
         self.fc2 = PlaneLinear(2 * channels, channels, count)
 
@@ -135,7 +139,7 @@ class PixelLift(nn.Module):
         planes = F.interpolate(
             planes.flatten(0, 1), scale_factor=config.lift_upscale, mode="bilinear", align_corners=False
         ).unflatten(0, (batch, 3))
-        resolution, chosen = planes.shape[-1], list(config.lift_planes)
+        resolution, chosen = planes.shape[-1], self.chosen
         found = gather_along_lines(
             self.stem(pixel_values), cameras, config.field_config, chosen, resolution, config.lift_samples
         )

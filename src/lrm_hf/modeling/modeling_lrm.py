@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from .configuration_lrm import LRMConfig
 from .decoder import LRMDecoder
 from .encoder import build_encoder, encode_tokens, patch_grid
 from .field import FieldMLP, TriplaneField
+from .initial_weights import init_std
 from .lifting import PixelLift, PlaneLinear, TokenLift
 
 
@@ -113,7 +114,7 @@ class LRMPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             # a layer that wants another spread than the rest says so itself
-            init.normal_(module.weight, mean=0.0, std=getattr(module, "init_std", self.config.initializer_range))
+            init.normal_(module.weight, mean=0.0, std=init_std(module, self.config.initializer_range))
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
@@ -136,7 +137,7 @@ class LRMModel(LRMPreTrainedModel):
     def __init__(self, config: LRMConfig):
         super().__init__(config)
         self.encoder = build_encoder(config.encoder_config, config.position_interpolation)
-        encoder_size = config.encoder_hidden_size
+        encoder_size = cast(int, config.encoder_hidden_size)  # the config refuses encoders without one
         conditioned = config.decoder_block != "basic"
         modulated = config.decoder_block == "condition_modulation"
         self.camera_embedder = CameraEmbedder(config) if modulated else None
@@ -346,9 +347,7 @@ class LRMModel(LRMPreTrainedModel):
         if not isinstance(source_cameras, Cameras):
             raise TypeError(f"`source_cameras` must be Cameras or a tensor, got {type(source_cameras).__name__}.")
         if tuple(source_cameras.shape) not in ((), (batch,)):
-            raise ValueError(
-                f"`source_cameras` must have shape ({batch},) or (), got {tuple(source_cameras.shape)}."
-            )
+            raise ValueError(f"`source_cameras` must have shape ({batch},) or (), got {tuple(source_cameras.shape)}.")
         if not torch.compiler.is_compiling():  # reading values would break the graph
             try:
                 source_cameras.validate()

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..cameras import gltf_to_world
+
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 Y_UP_SUFFIXES = (".glb", ".gltf", ".obj")
@@ -93,7 +95,7 @@ def load_object(path: str | os.PathLike, normalize: bool = True) -> MeshObject:
         raise ValueError(f"{os.fspath(path)!r} holds no triangles.")
     triangles, uv, colours, index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if suffix in Y_UP_SUFFIXES:
-        triangles = np.stack([triangles[..., 0], -triangles[..., 2], triangles[..., 1]], axis=-1)
+        triangles = gltf_to_world(triangles)
     area = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=-1)
     keep = area > 0  # false for NaN as well
     if not keep.any():
