@@ -157,14 +157,14 @@ class TestFailures:
         assert len(lines) == 3
 
     def test_no_picture_usable(self, model: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert generate(model, "absent.png", "-o", "out") == 2
+        assert generate(model, "absent.png", "-o", "out") == 1
         assert "1 of 1 pictures failed" in capsys.readouterr().err
         assert files(work / "out") == []
 
     def test_no_surface_still_leaves_the_views(
         self, model: str, work: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert generate(model, "disc.png", "box.png", "-o", "out", "--threshold", "1000") == 2
+        assert generate(model, "disc.png", "box.png", "-o", "out", "--threshold", "1000") == 1
         printed = capsys.readouterr()
         assert files(work / "out") == ["box_views.png", "disc_views.png"]
         assert "the surface is empty: density ranges from" in printed.err

@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; default those of the process.
 
     Returns:
-        0: all done. 1: some pictures failed, the others are done. 2: nothing was done: bad arguments, a model that
-        can't be loaded, no usable picture.
+        0: all done. 1: pictures failed, the others are done. 2: nothing could be started: bad arguments, or a model
+        that can't be loaded.
     """
     try:
         arguments = _parser().parse_args(argv)
@@ -68,7 +68,7 @@ def generate(arguments: argparse.Namespace) -> int:
     for picture, name in zip(arguments.pictures, names, strict=True):
         try:
             _generate_one(pipe, picture, output / name, arguments)
-        except EXPECTED_ERRORS as error:
+        except Exception as error:  # out of memory included: the others may be smaller
             if arguments.debug:
                 raise
             failures.append((picture, _line(error)))
@@ -76,8 +76,6 @@ def generate(arguments: argparse.Namespace) -> int:
         _say(f"lrm-hf: {len(failures)} of {len(names)} pictures failed:")
         for picture, message in failures:
             _say(f"  {picture}: {message}")
-    if len(failures) == len(names):
-        return NOTHING_DONE
     return SOME_FAILED if failures else DONE
 
 

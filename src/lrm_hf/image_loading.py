@@ -63,7 +63,7 @@ def load_rgba(image: Any, name: str = "image") -> np.ndarray:
             rgba = _pil_to_rgba(image, name)
         except PIL.Image.DecompressionBombError as error:
             raise ValueError(f"{name}: {_one_line(error)}") from error
-        except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on some broken PNG files
+        except Exception as error:  # Pillow's readers raise nearly everything on broken files
             if str(error).startswith(f"{name}: "):
                 raise
             raise OSError(f"{name}: cannot read the picture: {_one_line(error)}") from error

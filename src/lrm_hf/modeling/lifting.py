@@ -75,7 +75,8 @@ def gather_along_lines(
     # places in float32 whatever the features are in: bfloat16 would move them by a fraction of a percent of the picture
     with torch.autocast(features.device.type, enabled=False):
         points = line_points(config, planes, resolution, samples, features.device).reshape(-1, 3)
-        uv, _ = project_points(cameras, points.expand(batch, -1, 3))
+        uv, depth = project_points(cameras, points.expand(batch, -1, 3))
+        uv = torch.where(depth[..., None] > 0, uv, torch.full_like(uv, -1.0))  # behind the camera: out of the picture
         grid = (uv * 2 - 1).reshape(batch, len(planes) * resolution * resolution, samples, 2)
         found = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     found = found.to(features.dtype).permute(0, 2, 3, 1)

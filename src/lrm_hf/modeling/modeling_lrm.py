@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -84,6 +86,7 @@ class LRMPreTrainedModel(PreTrainedModel):
     config_class = LRMConfig
     base_model_prefix = ""
     main_input_name = "pixel_values"
+    accepts_loss_kwargs = False  # what transformers' Trainer would pass to `forward`
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["LRMBlock", "CameraEmbedder", "TokenLift", "PixelLift", "FieldMLP"]
@@ -101,14 +104,27 @@ class LRMPreTrainedModel(PreTrainedModel):
         """As everywhere in transformers; and an OpenLRM checkpoint, a directory or Hub repository in its authors'
         layout, is converted (see [`LRMModel.from_original`], whose `encoder_config` is taken here too)."""
         from .original_checkpoints import HUB_ARGUMENTS, is_original, load_original
+        from .original_files import differences
 
         if pretrained_model_name_or_path is not None:
             hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs and name != "force_download"}
             if is_original(pretrained_model_name_or_path, **hub) is not None:
                 return load_original(cls, pretrained_model_name_or_path, **kwargs)
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
-        _align(loaded[0] if isinstance(loaded, tuple) else loaded)
-        return loaded
+        wants_info = kwargs.pop("output_loading_info", False)
+        try:
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+            )
+        except SafetensorError as error:
+            raise OSError(f"the weights of {str(pretrained_model_name_or_path)!r} can't be read: {error}") from error
+        except StrictDataclassError as error:
+            raise ValueError(f"the config of {str(pretrained_model_name_or_path)!r} is wrong: {error}") from error
+        if pretrained_model_name_or_path is not None:
+            problems = differences("tensor", info["missing_keys"], info["unexpected_keys"])
+            if problems:
+                raise ValueError(f"the weights of {str(pretrained_model_name_or_path)!r} do not fit: {problems}.")
+        _align(model)
+        return (model, info) if wants_info else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -288,6 +304,11 @@ class LRMModel(LRMPreTrainedModel):
                 raise ValueError("`target_images` were given without `render_cameras`.")
             return output
         if isinstance(render_cameras, Tensor):
+            if render_cameras.ndim == 0 or render_cameras.shape[-1] != 25:
+                raise ValueError(
+                    "`render_cameras` as a tensor must have shape (batch, views, 25), got "
+                    f"{tuple(render_cameras.shape)}."
+                )
             render_cameras = Cameras.from_render_vector(render_cameras)
         if not isinstance(render_cameras, Cameras):
             raise TypeError(f"`render_cameras` must be Cameras or a tensor, got {type(render_cameras).__name__}.")
@@ -343,6 +364,10 @@ class LRMModel(LRMPreTrainedModel):
         if source_cameras is None:
             return self.source_cameras(batch)
         if isinstance(source_cameras, Tensor):
+            if source_cameras.ndim == 0 or source_cameras.shape[-1] != 16:
+                raise ValueError(
+                    f"`source_cameras` as a tensor must have shape ({batch}, 16), got {tuple(source_cameras.shape)}."
+                )
             source_cameras = Cameras.from_source_vector(source_cameras)
         if not isinstance(source_cameras, Cameras):
             raise TypeError(f"`source_cameras` must be Cameras or a tensor, got {type(source_cameras).__name__}.")

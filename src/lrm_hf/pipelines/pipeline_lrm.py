@@ -23,7 +23,7 @@ from ..image_processing import LRMImageProcessor, LRMImageProcessorKwargs
 from ..modeling.field import TriplaneField
 from ..modeling.modeling_lrm import LRMModel
 from ..rendering import RenderOutput, render
-from ..rendering.packed import PackedField
+from ..rendering.packed import MAX_EMPTY_DENSITY, PackedField
 from . import pretrained
 
 
@@ -228,8 +228,12 @@ class LRMPipeline(DiffusionPipeline):
             chunk_size = max(1, chunk_size // max(1, len(field)))  # meshing counts the points of each field
         from ..meshing import extract_mesh  # brings trimesh in
 
+        threshold = field.config.density_threshold if mesh_threshold is None else mesh_threshold
+        # a surface so faint could lie in cells that count as empty
+        exact = exact or threshold * field.config.radius <= 10 * MAX_EMPTY_DENSITY
+
         return extract_mesh(
-            field if exact else PackedField.pack(field),
+            field if exact else PackedField.pack(field, progress=self._shows_progress()),
             resolution=mesh_resolution,
             threshold=mesh_threshold,
             largest_component=largest_component,
@@ -381,7 +385,9 @@ class LRMPipeline(DiffusionPipeline):
         generator: torch.Generator | None,
     ) -> RenderOutput:
         return render(
-            field if exact or not isinstance(field, TriplaneField) else PackedField.pack(field),
+            field
+            if exact or not isinstance(field, TriplaneField)
+            else PackedField.pack(field, progress=self._shows_progress()),
             cameras,
             height,
             width,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..modeling.field import TriplaneField
 
@@ -41,7 +42,7 @@ class PackedField(TriplaneField):
 
     @classmethod
     @torch.no_grad()
-    def pack(cls, field: TriplaneField, resolution: int = 64) -> PackedField:
+    def pack(cls, field: TriplaneField, resolution: int = 64, progress: bool = False) -> PackedField:
         """Folds the first layer and finds the cells that hold something.
 
         A cell is left out only if none of its probes and none of those of the 26 cells around it reaches
@@ -50,13 +51,23 @@ class PackedField(TriplaneField):
         Args:
             field: what to look at.
             resolution: cells along each axis of the box.
+            progress: shows a progress bar.
         """
         if isinstance(field, PackedField):
             return field
         known = getattr(field, "_packed", None)
-        version = (resolution, field.planes._version, *(part._version for part in (*field.weights, *field.biases)))
+        tensors = (field.planes, *field.weights, *field.biases)
+        # tensors made in inference mode count no versions, and can't be changed in place outside of it
+        version = (resolution, *(0 if part.is_inference() else part._version for part in tensors))
         if known is not None and known[0] == version:
             return known[1]
+        with torch.autocast(field.device.type, enabled=False):
+            packed = cls._pack(field, resolution, progress)
+        object.__setattr__(field, "_packed", (version, packed))  # the field is frozen for everybody else
+        return packed
+
+    @classmethod
+    def _pack(cls, field: TriplaneField, resolution: int, progress: bool) -> PackedField:
         batch = len(field)
         parts = (
             field.planes.detach(),
@@ -74,7 +85,7 @@ class PackedField(TriplaneField):
         axis = torch.linspace(-1, 1, count, device=field.device) * field.config.radius
         density = torch.empty(batch, count, count, count, device=field.device)
         slab = max(1, CHUNK_POINTS // (batch * count * count))
-        for start in range(0, count, slab):
+        for start in tqdm(range(0, count, slab), desc="Finding empty space", disable=not progress, leave=False):
             x = axis[start : start + slab]
             points = torch.stack(torch.meshgrid(x, axis, axis, indexing="ij"), dim=-1).reshape(1, -1, 3)
             density[:, start : start + len(x)] = packed.query(points.expand(batch, -1, 3))[0].reshape(
@@ -84,15 +95,25 @@ class PackedField(TriplaneField):
         highest = F.max_pool3d(density[:, None], kernel_size=PROBES, stride=PROBES - 1)
         highest = F.max_pool3d(highest, kernel_size=3, stride=1, padding=1)[:, 0]
         occupied = highest * field.config.radius > MAX_EMPTY_DENSITY
-        packed = cls(*parts, field.config, table, occupied)
-        object.__setattr__(field, "_packed", (version, packed))  # the field is frozen for everybody else
-        return packed
+        return cls(*parts, field.config, table, occupied)
+
+    def __getitem__(self, index: int | slice | Tensor | list[int]) -> TriplaneField:
+        """A part of the batch, as a plain field that is packed anew where that pays."""
+        return self._plain()[index]
+
+    def to(self, device: torch.device | str) -> TriplaneField:
+        """A plain field on another device."""
+        return self._plain().to(device)
+
+    def _plain(self) -> TriplaneField:
+        return TriplaneField(self.planes, self.weights, self.biases, self.config)
 
     def raw(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """As `TriplaneField.raw`; where nothing can be, the density is zero and the colour black."""
         if points.ndim != 3 or points.shape[-1] != 3 or points.shape[0] != len(self):
             raise ValueError(f"`points` must have shape ({len(self)}, n, 3), got {tuple(points.shape)}.")
-        with torch.no_grad():
+        points = points.to(self.planes.dtype)
+        with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
             batch, count = points.shape[:2]
             live = self._live(points).reshape(-1)
             index = live.nonzero()[:, 0]
