@@ -54,7 +54,7 @@ SMALL_CONFIG = {
         "density_activation": "exp",
         "sampling": "uniform",
         "num_samples": 64,
-        "density_threshold": 10.0,
+        "density_threshold": 4.0,
     },
     "image_size": 128,
     "hidden_size": 128,

@@ -176,13 +176,25 @@ class TestFailures:
         with pytest.raises(FileNotFoundError, match="There is no directory './nothing'"):
             generate("./nothing", "disc.png", "-o", "out", "--debug")
 
-    def test_defects_are_not_hidden(self, model: str, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(*args: object, **kwargs: object) -> None:
-            raise AssertionError("a defect")
+    def test_what_no_one_expected_fails_one_picture(
+        self, model: str, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        render = LRMPipeline.render
+        calls = []
 
-        monkeypatch.setattr(LRMPipeline, "render", broken)
-        with pytest.raises(AssertionError, match="a defect"):
-            generate(model, "disc.png", "-o", "out")
+        def fails_once(*args: object, **kwargs: object) -> object:
+            calls.append(1)
+            if len(calls) == 1:
+                raise RuntimeError("out of\n memory")
+            return render(*args, **kwargs)
+
+        monkeypatch.setattr(LRMPipeline, "render", fails_once)
+        assert generate(model, "disc.png", "box.png", "-o", "out") == 1
+        assert "  disc.png: out of memory\n" in capsys.readouterr().err
+        assert files(work / "out") == ["box.glb", "box_views.png"]
+        calls.clear()
+        with pytest.raises(RuntimeError, match="memory"):
+            generate(model, "disc.png", "-o", "out", "--debug")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

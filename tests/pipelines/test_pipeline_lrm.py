@@ -29,6 +29,7 @@ from transformers import CONFIG_MAPPING
 import lrm_hf
 from lrm_hf import Cameras, LRMImageProcessor, LRMModel, LRMPipeline, LRMPipelineOutput, TriplaneField, orbit_cameras
 from lrm_hf.meshing import density_grid
+from lrm_hf.rendering.packed import PackedField
 
 
 SMALL = {"height": 12, "width": 10, "num_views": 2}
@@ -109,15 +110,12 @@ class TestCall:
             cameras = orbit_cameras(2, elevation=20.0)  # the model's source camera is at 0 degrees
             views = lrm_hf.render(field, cameras, 12, 10)
         assert torch.equal(two.field.planes, field.planes)
-        exact = pipe.render(two.field, cameras, height=12, width=10, output_type="pt", exact=True)
-        assert torch.equal(exact.frames, views.images.clamp(0, 1))
-        assert torch.equal(exact.depth, views.depth)
-        assert torch.equal(exact.opacity, views.opacity)
-        torch.testing.assert_close(two.frames, exact.frames, atol=1e-3, rtol=0)
-        torch.testing.assert_close(two.opacity, exact.opacity, atol=1e-3, rtol=0)
+        assert torch.equal(two.frames, views.images.clamp(0, 1))
+        assert torch.equal(two.depth, views.depth)
+        assert torch.equal(two.opacity, views.opacity)
         for image, pixels in zip(two.images, pixel_values, strict=True):
             np.testing.assert_allclose(np.asarray(image) / 255, pixels.permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
-        ours = pipe.extract_mesh(two.field, 20, threshold, exact=True)
+        ours = pipe.extract_mesh(two.field, 20, threshold)
         theirs = lrm_hf.extract_mesh(field, 20, threshold)
         for mesh, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(mesh.vertices, other.vertices)
@@ -204,7 +202,7 @@ class TestCall:
 class TestCameras:
     def test_default_orbit_is_that_of_the_source_camera(self) -> None:
         pipe = tiny_pipeline(source_camera_elevation=35.0, source_camera_distance=1.7, source_camera_focal=0.9)
-        out = pipe(pictures(1), output_type="pt", exact=True, **SMALL)
+        out = pipe(pictures(1), output_type="pt", **SMALL)
         cameras = orbit_cameras(2, elevation=35.0, distance=1.7, focal=0.9)
         expected = lrm_hf.render(out.field, cameras, 12, 10)
         assert torch.equal(out.depth, expected.depth)
@@ -212,10 +210,10 @@ class TestCameras:
         torch.testing.assert_close(cameras[0].cam2world, source.cam2world)
 
     def test_elevation(self, pipe: LRMPipeline, two: LRMPipelineOutput) -> None:
-        out = pipe.render(two.field, elevation=-30, output_type="pt", exact=True, **SMALL)
+        out = pipe.render(two.field, elevation=-30, output_type="pt", **SMALL)
         expected = lrm_hf.render(two.field, orbit_cameras(2, elevation=-30.0), 12, 10)
         assert torch.equal(out.depth, expected.depth)
-        level = pipe.render(two.field, elevation=0, output_type="pt", exact=True, **SMALL)
+        level = pipe.render(two.field, elevation=0, output_type="pt", **SMALL)
         assert torch.equal(level.depth, lrm_hf.render(two.field, orbit_cameras(2, elevation=0.0), 12, 10).depth)
 
     def test_cameras_of_the_caller(self, pipe: LRMPipeline) -> None:
@@ -273,6 +271,63 @@ class TestReuse:
         assert whole.body_count > 1
         assert largest.body_count == 1
         assert 0 < largest.volume < whole.volume
+
+
+class TestPacking:
+    """Larger jobs look only where the field holds something. Here every job counts as large."""
+
+    @pytest.fixture
+    def packings(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Batch sizes of the fields that were packed."""
+        sizes: list[int] = []
+        pack = PackedField.pack
+
+        def coarse(field: TriplaneField, progress: bool = False) -> PackedField:
+            sizes.append(len(field))
+            return pack(field, resolution=16)
+
+        monkeypatch.setattr("lrm_hf.pipelines.pipeline_lrm.PackedField.pack", coarse)
+        monkeypatch.setattr("lrm_hf.pipelines.pipeline_lrm.PACKING_POINTS", 1)
+        return sizes
+
+    def test_close_to_exact(
+        self, pipe: LRMPipeline, two: LRMPipelineOutput, threshold: float, packings: list[int]
+    ) -> None:
+        out = pipe(pictures(2), mesh_threshold=threshold + 0.5, mesh_resolution=20, **SMALL)
+        assert packings == [2, 2]
+        exact = pipe(pictures(2), mesh_threshold=threshold + 0.5, mesh_resolution=20, exact=True, **SMALL)
+        assert packings == [2, 2]
+        assert isinstance(out.field, TriplaneField)
+        assert not isinstance(out.field, PackedField)
+        np.testing.assert_allclose(out.opacity, exact.opacity, atol=5e-3)
+        for mesh, other in zip(out.meshes, exact.meshes, strict=True):
+            np.testing.assert_allclose(mesh.vertices, other.vertices, atol=1e-4)
+
+    def test_a_batch_is_treated_as_single_pictures_are(self, pipe: LRMPipeline, packings: list[int]) -> None:
+        batch = pipe(pictures(2), output_type="pt", **SMALL)
+        for index, image in enumerate(pictures(2)):
+            single = pipe(image, output_type="pt", **SMALL)
+            torch.testing.assert_close(batch.frames[index], single.frames[0], atol=1e-5, rtol=0)
+        assert packings == [2, 1, 1]
+
+    def test_the_batch_size_does_not_decide(
+        self, pipe: LRMPipeline, two: LRMPipelineOutput, packings: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        points = 2 * 12 * 10 * 16  # views, height, width, samples
+        for limit, expected in ((points, [2, 1]), (points + 1, [])):
+            monkeypatch.setattr("lrm_hf.pipelines.pipeline_lrm.PACKING_POINTS", limit)
+            packings.clear()
+            for field in (two.field, two.field[0]):
+                pipe.render(field, **SMALL)
+            assert packings == expected
+
+    def test_faint_surfaces_are_found_exactly(
+        self, pipe: LRMPipeline, two: LRMPipelineOutput, packings: list[int]
+    ) -> None:
+        pipe.extract_mesh(two.field, 16, 0.3)
+        assert packings == []
+        pipe.extract_mesh(two.field, 16, 0.8)
+        assert packings == [2]
 
 
 class TestProgress:

@@ -189,12 +189,12 @@ def contact_sheet(
 
 
 def _mesh_pictures(pipe: LRMPipeline, field: TriplaneField, resolution: int) -> list[Tensor]:
-    """The extracted mesh, exported and read again, by the same ray caster as the truth."""
+    """The extracted mesh, exported and read again, by the same ray caster as the truth (PLY keeps display colours)."""
     from ..training.mesh_views import load_object, render_views
 
     mesh = pipe.extract_mesh(field, mesh_resolution=resolution)[0]
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "mesh.glb"
+        path = Path(directory) / "mesh.ply"
         mesh.export(path)
         views = render_views(load_object(path, normalize=False), protocol_cameras()[[1, 4]], SIZE, antialias=2)
     return list(on_white(views)[0])

@@ -3,7 +3,8 @@
 
 from diffusers.pipelines import pipeline_loading_utils
 
-from .pipeline_lrm import LRMPipeline, LRMPipelineOutput
+from .pipeline_lrm import LRMPipeline
+from .pipeline_output import LRMPipelineOutput
 
 
 __all__ = ["LRMPipeline", "LRMPipelineOutput"]

@@ -8,14 +8,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from ..cameras import Cameras, orbit_cameras
@@ -25,6 +22,7 @@ from ..modeling.modeling_lrm import LRMModel
 from ..rendering import RenderOutput, render
 from ..rendering.packed import MAX_EMPTY_DENSITY, PackedField
 from . import pretrained
+from .pipeline_output import LRMPipelineOutput, convert_views
 
 
 if TYPE_CHECKING:
@@ -35,32 +33,11 @@ OUTPUT_TYPES = ("mesh", "pil", "np", "pt", "field")
 DEFAULT_ELEVATION = 20.0
 # Grids of fewer points than this are done before a progress bar is of use.
 PROGRESS_POINTS = 2**21
+# Finding out where a field is empty takes about 2**21 points: for fewer than this it does not pay. Counted per field,
+# so that a batch is treated as its pictures one by one are.
+PACKING_POINTS = 2**22
 # What the processor's settings are called for, but not from here.
 _OWN_NAMES = ("background", "return_tensors")
-
-
-@dataclass
-class LRMPipelineOutput(BaseOutput):
-    """What [`LRMPipeline`] made of a batch of pictures; what was not asked for is `None`.
-
-    Args:
-        meshes: one coloured [`~lrm_hf.meshing.LRMMesh`] (a `trimesh.Trimesh`) per picture, in world units, z up.
-        frames: views on a white (or the given) background. For `"mesh"` and `"pil"` one list of PIL pictures per
-            input picture, `frames[0]` fits diffusers' `export_to_video`; for `"np"` float32
-            `(batch, views, height, width, 3)`; for `"pt"` float32 `(batch, views, 3, height, width)`; in [0, 1].
-        depth: distance from the camera's centre along the unit ray in world units, 0 where opacity is 0: an array
-            `(batch, views, height, width, 1)`, for `"pt"` a tensor `(batch, views, 1, height, width)`.
-        opacity: in [0, 1], shaped like `depth`.
-        images: the pictures as the model saw them: cut out, framed, on its background.
-        field: the fields themselves, for `LRMPipeline.render`, `LRMPipeline.extract_mesh` and queries.
-    """
-
-    meshes: list[LRMMesh] | None = None
-    frames: list[list[PIL.Image.Image]] | np.ndarray | Tensor | None = None
-    depth: np.ndarray | Tensor | None = None
-    opacity: np.ndarray | Tensor | None = None
-    images: list[PIL.Image.Image] | None = None
-    field: TriplaneField | None = None
 
 
 class LRMPipeline(DiffusionPipeline):
@@ -128,7 +105,8 @@ class LRMPipeline(DiffusionPipeline):
             num_samples: samples per ray; default that of the model's field.
             chunk_size: points of the field that are evaluated at a time, which bounds the memory.
             exact: evaluate the field everywhere, also where it is known to be empty (see
-                [`~lrm_hf.rendering.packed.PackedField`]). Many times slower, and rarely a visible difference.
+                [`~lrm_hf.rendering.packed.PackedField`]). Many times slower, and rarely a visible difference. A few
+                small frames and coarse grids are always exact.
             generator: draws sampling noise for the frames; without one they are deterministic.
             return_dict: `False` for a plain tuple of what was made, in the order of [`LRMPipelineOutput`].
             processor_kwargs: settings of the image processor for this call, such as `foreground_ratio` or
@@ -166,7 +144,7 @@ class LRMPipeline(DiffusionPipeline):
             views = self._render(
                 field, frame_cameras, height, width, background, num_samples, chunk_size, exact, generator
             )
-            frames, depth, opacity = _convert_views(views, output_type)
+            frames, depth, opacity = convert_views(views, output_type)
 
         # 5. Fields to meshes
         if makes_mesh:
@@ -206,7 +184,7 @@ class LRMPipeline(DiffusionPipeline):
         self.check_inputs(output_type, {}, generator)
         cameras = self._frame_cameras(cameras, num_views, elevation)
         views = self._render(field, cameras, height, width, background, num_samples, chunk_size, exact, generator)
-        frames, depth, opacity = _convert_views(views, output_type)
+        frames, depth, opacity = convert_views(views, output_type)
         return LRMPipelineOutput(frames=frames, depth=depth, opacity=opacity, field=field)
 
     @torch.no_grad()
@@ -233,7 +211,7 @@ class LRMPipeline(DiffusionPipeline):
         exact = exact or threshold * field.config.radius <= 10 * MAX_EMPTY_DENSITY
 
         return extract_mesh(
-            field if exact else PackedField.pack(field, progress=self._shows_progress()),
+            field if exact else self._packed_if_it_pays(field, mesh_resolution**3),
             resolution=mesh_resolution,
             threshold=mesh_threshold,
             largest_component=largest_component,
@@ -384,10 +362,15 @@ class LRMPipeline(DiffusionPipeline):
         exact: bool,
         generator: torch.Generator | None,
     ) -> RenderOutput:
+        _check_integer("height", height, 1)
+        _check_integer("width", width, 1)
+        if num_samples is not None:
+            _check_integer("num_samples", num_samples, 1)
+        if isinstance(field, TriplaneField) and not exact:
+            rays = (cameras.shape[-1] if cameras.shape else 1) * height * width
+            field = self._packed_if_it_pays(field, rays * (num_samples or field.config.num_samples))
         return render(
-            field
-            if exact or not isinstance(field, TriplaneField)
-            else PackedField.pack(field, progress=self._shows_progress()),
+            field,
             cameras,
             height,
             width,
@@ -398,23 +381,14 @@ class LRMPipeline(DiffusionPipeline):
             progress=self._shows_progress(),
         )
 
+    def _packed_if_it_pays(self, field: TriplaneField, points: int) -> TriplaneField:
+        """For evaluation at so many points of each object."""
+        return PackedField.pack(field, progress=self._shows_progress()) if points >= PACKING_POINTS else field
+
     def _shows_progress(self) -> bool:
         """What `set_progress_bar_config(disable=...)` asked for; `None`, as tqdm has it: only on a terminal."""
         disable = getattr(self, "_progress_bar_config", {}).get("disable", False)
         return sys.stderr.isatty() if disable is None else not disable
-
-
-def _convert_views(views: RenderOutput, output_type: str) -> tuple[Any, Any, Any]:
-    """Frames, depth and opacity as [`LRMPipelineOutput`] describes them."""
-    images = views.images.clamp(0, 1)  # colours may leave [0, 1] by the field's padding
-    if output_type == "pt":
-        return images, views.depth, views.opacity
-    depth, opacity = (tensor.movedim(2, -1).cpu().numpy() for tensor in (views.depth, views.opacity))
-    frames = images.movedim(2, -1)
-    if output_type == "np":
-        return frames.cpu().numpy(), depth, opacity
-    pixels = (frames * 255).round().to(torch.uint8).cpu().numpy()
-    return [[PIL.Image.fromarray(view) for view in picture] for picture in pixels], depth, opacity
 
 
 def _check_mesh_settings(resolution: int, threshold: float | None) -> None:
