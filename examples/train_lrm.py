@@ -169,7 +169,9 @@ def write_sheet(model: LRMModel, batch: TrainingBatch, path: Path) -> None:
     """Source pictures, and what the model makes of them from five sides."""
     model.eval()
     field = model.encode(normalize(batch.pixel_values), batch.source_cameras)
-    views = render(field, orbit_cameras(azimuths=[0.0, 30.0, 60.0, 120.0, 180.0], elevation=20.0), 128, 128).images
+    height, width = batch.pixel_values.shape[-2:]
+    cameras = orbit_cameras(azimuths=[0.0, 30.0, 60.0, 120.0, 180.0], elevation=20.0)
+    views = render(field, cameras, height, width).images
     rows = torch.cat([batch.pixel_values[:, None], views], dim=1)  # [batch, 6, 3, height, width]
     sheet = rows.permute(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], -1, 3)
     Image.fromarray((sheet.clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)

@@ -174,6 +174,7 @@ class TestDecoder:
         assert modulations == {f"{norm}.modulation.{part}" for norm in norms for part in ("weight", "bias")}
         assert not [name for name in names if name.endswith("_proj.bias")], "no biases in attention"
 
+    @torch.no_grad()
     def test_every_input_counts(self, kind: str) -> None:
         decoder, inputs = make_decoder(kind), make_inputs(kind)
         expected = decoder(*inputs)[0]
