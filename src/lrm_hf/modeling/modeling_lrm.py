@@ -296,13 +296,12 @@ class LRMModel(LRMPreTrainedModel):
         planes, states, attentions, cross_attentions = self.forward_planes(
             pixel_values, source_cameras, output_hidden_states, output_attentions
         )
-        output = LRMModelOutput(
-            planes=planes, hidden_states=states, attentions=attentions, cross_attentions=cross_attentions
-        )
         if render_cameras is None:
             if target_images is not None:
                 raise ValueError("`target_images` were given without `render_cameras`.")
-            return output
+            return LRMModelOutput(
+                planes=planes, hidden_states=states, attentions=attentions, cross_attentions=cross_attentions
+            )
         if isinstance(render_cameras, Tensor):
             if render_cameras.ndim == 0 or render_cameras.shape[-1] != 25:
                 raise ValueError(
@@ -343,14 +342,24 @@ class LRMModel(LRMPreTrainedModel):
             generator=generator,
             chunk_size=chunk_size,
         )
-        output.images, output.depth, output.opacity = views.images, views.depth, views.opacity
+        loss = None
         if target_images is not None:
             if target_images.shape != views.images.shape:
                 raise ValueError(
                     f"`target_images` must have shape {tuple(views.images.shape)}, got {tuple(target_images.shape)}."
                 )
-            output.loss = F.mse_loss(views.images, target_images.to(views.images))
-        return output
+            loss = F.mse_loss(views.images, target_images.to(views.images))
+        # made anew: as a tuple the output has the order in which it was given, and callers expect the loss first
+        return LRMModelOutput(
+            loss=loss,
+            planes=planes,
+            images=views.images,
+            depth=views.depth,
+            opacity=views.opacity,
+            hidden_states=states,
+            attentions=attentions,
+            cross_attentions=cross_attentions,
+        )
 
     def _check_source(self, pixel_values: Tensor, source_cameras: Cameras | Tensor | None) -> Cameras:
         if not isinstance(pixel_values, Tensor) or not pixel_values.is_floating_point():
