@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 import lrm_hf
 from lrm_hf import LRMPipeline, cli
+from lrm_hf.commands.generate import output_names
 from lrm_hf.modeling import original_checkpoints
 
 
@@ -235,7 +236,7 @@ class TestNames:
     SUFFIXES = (".glb", "_views.png")
 
     def names(self, *pictures: str, directory: str = "out") -> list[str]:
-        return cli.output_names(pictures, Path(directory), self.SUFFIXES)
+        return output_names(pictures, Path(directory), self.SUFFIXES)
 
     def test_own_names(self) -> None:
         assert self.names("a/owl.png", "chair.v2.jpg", "/x/y/.hidden.png") == ["owl", "chair.v2", "hidden"]
@@ -252,8 +253,8 @@ class TestNames:
 
     def test_inputs_are_not_replaced(self, tmp_path: Path) -> None:
         pictures = [str(tmp_path / name) for name in ("owl.png", "owl_views.png")]
-        assert cli.output_names(pictures, tmp_path, self.SUFFIXES) == ["owl_2", "owl_views"]
-        assert cli.output_names(pictures, tmp_path / "out", self.SUFFIXES) == ["owl", "owl_views"]
+        assert output_names(pictures, tmp_path, self.SUFFIXES) == ["owl_2", "owl_views"]
+        assert output_names(pictures, tmp_path / "out", self.SUFFIXES) == ["owl", "owl_views"]
 
     def test_two_pictures_of_one_name(self, model: str, work: Path) -> None:
         (work / "more").mkdir()
