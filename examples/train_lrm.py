@@ -34,7 +34,7 @@ from lrm_hf.training.view_pool import TrainingBatch, ViewPool
 
 logger = logging.getLogger("train_lrm")
 
-# the bundled model: small enough for a CPU, with picture features lifted into the plane that faces the camera
+# the bundled model: small enough for a CPU, with picture features lifted into the planes
 SMALL_CONFIG = {
     "encoder_config": {
         "model_type": "vit",
@@ -64,7 +64,7 @@ SMALL_CONFIG = {
     "triplane_low_res": 8,
     "lift_samples": 8,
     "lift_channels": 16,
-    "lift_planes": [1],
+    "lift_planes": [0, 1, 2],
     "lift_upscale": 3,
     "source_camera_elevation": 20.0,
     "initializer_range": 0.06,
@@ -94,6 +94,13 @@ def parse_args() -> argparse.Namespace:
     run.add_argument(
         "--scales", nargs="+", type=int, default=[2, 1], help="target downscaling, in equal parts of the run"
     )
+    run.add_argument(
+        "--lift_upscales",
+        nargs="+",
+        type=int,
+        help="the config's lift_upscale in equal parts of the run; small ones "
+        "are cheaper, and the last should be the config's own (default: that alone)",
+    )
     run.add_argument("--samples", type=int, default=20, help="samples per ray in training")
     run.add_argument("--points", type=int, default=2048, help="points per object with known occupancy")
     run.add_argument("--learning_rate", type=float, default=2e-3, help="AdamW")
@@ -111,6 +118,9 @@ def parse_args() -> argparse.Namespace:
     weights.add_argument("--opacity_weight", type=float, default=0.3, help="silhouette")
     weights.add_argument("--occupancy_weight", type=float, default=0.1, help="points of known occupancy")
     weights.add_argument("--surface_weight", type=float, default=1.0, help="colour of points on surfaces")
+    weights.add_argument(
+        "--final_point_weight", type=float, default=0.3, help="factor on the two losses of points at the end of the run"
+    )
     weights.add_argument("--variation_weight", type=float, default=1e-4, help="total variation on planes")
     log = parser.add_argument_group("states and logs")
     log.add_argument("--log_every", type=int, default=50)
@@ -126,6 +136,11 @@ def warming_average(decay: float):
         return old.lerp(new, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
 
     return average
+
+
+def stage(values: list[int], step: int, steps: int) -> int:
+    """The value whose turn it is, where each has an equal part of the run."""
+    return values[min(len(values) - 1, step * len(values) // steps)]
 
 
 def normalize(pictures: torch.Tensor) -> torch.Tensor:
@@ -196,6 +211,7 @@ def main() -> None:
     else:
         config = json.loads(Path(args.config).read_text()) if args.config else SMALL_CONFIG
         model = LRMModel(LRMConfig(**config))
+    lift_upscales = args.lift_upscales or [model.config.lift_upscale]
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     model.train()
@@ -220,18 +236,17 @@ def main() -> None:
         accelerator.project_configuration.iteration = progress["iteration"]
         logger.info("resumed at step %d", step)
 
-    weights = {
-        "pixel": 1.0,
-        "opacity": args.opacity_weight,
-        "occupancy": args.occupancy_weight,
-        "surface": args.surface_weight,
-        "variation": args.variation_weight,
-    }
+    weights = {"pixel": 1.0, "opacity": args.opacity_weight, "variation": args.variation_weight}
     running: dict[str, float] = {}
     started = time.time()
     first = step
     while step < args.max_train_steps:
-        scale = args.scales[min(len(args.scales) - 1, step * len(args.scales) // args.max_train_steps)]
+        scale = stage(args.scales, step, args.max_train_steps)
+        accelerator.unwrap_model(model).config.lift_upscale = stage(lift_upscales, step, args.max_train_steps)
+        weights["occupancy"], weights["surface"] = (
+            weight * (1 + (args.final_point_weight - 1) * step / args.max_train_steps)
+            for weight in (args.occupancy_weight, args.surface_weight)
+        )
         for micro_step in range(args.gradient_accumulation_steps):
             # every step has its own seed, so that a resumed run sees what an uninterrupted one would have seen
             seed = ((args.seed * 1_000_003 + step) * 64 + micro_step) * 256 + accelerator.process_index

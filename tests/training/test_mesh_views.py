@@ -361,7 +361,7 @@ def test_command_writes_resumes_and_is_deterministic(tmp_path, capfd):
     (source / "c.ply").write_bytes(b"not a mesh")
     (source / "notes.txt").write_text("ignored")
     output = tmp_path / "views"
-    options = ["--size", "16", "--antialias", "1", "--sources", "2", "--targets", "3", "--yaws", "2", "--seed", "7"]
+    options = ["--size", "16", "--antialias", "1", "--sources", "2", "--targets", "3", "--variants", "2", "--seed", "7"]
     assert mesh_views.main([str(source), str(output), *options]) == 1
     assert "c.ply" in capfd.readouterr().err
     assert sorted(path.name for path in output.iterdir()) == ["a_0.npz", "a_1.npz", "b_0.npz", "b_1.npz"]
@@ -389,6 +389,30 @@ def test_command_writes_resumes_and_is_deterministic(tmp_path, capfd):
     assert views.cameras.position[0].tolist() == pytest.approx(
         [0, -2 * np.cos(np.deg2rad(20)), 2 * np.sin(np.deg2rad(20))], abs=1e-6
     )
+
+
+def test_variants_stretch_and_keep_the_front(tmp_path):
+    box = trimesh.creation.box(extents=(1, 2, 3))
+    box.export(tmp_path / "b.stl")
+    stretched = load_object(tmp_path / "b.stl").stretch(np.array([2.0, 0.5, 1.0]))
+    # 2 x 1 x 3, of which half the diagonal is sqrt(14) / 2
+    assert stretched.bounds[1].tolist() == pytest.approx(np.array([2, 1, 3]) / np.sqrt(14), abs=1e-6)
+    assert stretched.bounds[0].tolist() == pytest.approx(np.array([-2, -1, -3]) / np.sqrt(14), abs=1e-6)
+
+    def silhouette(variant, **options):
+        views = render_training_views(
+            tmp_path / "b.stl", variant, size=16, antialias=1, sources=1, targets=0, seed=3, **options
+        )
+        return views.rgba[0, 3]
+
+    plain = silhouette(0, stretch=0.3)
+    assert torch.equal(plain, silhouette(0))
+    assert torch.equal(plain, silhouette(1, fronts=2))  # neither turned nor stretched
+    assert not torch.equal(plain, silhouette(1, fronts=2, stretch=0.3))
+    assert not torch.equal(plain, silhouette(1))
+    assert not torch.equal(plain, silhouette(0, fronts=0))
+    front = silhouette(1, fronts=2, stretch=0.3)
+    assert torch.equal(front, front.flip(-1))  # a box seen from its own front is symmetrical
 
 
 def test_command_refuses_bad_arguments(tmp_path, capsys):

@@ -28,9 +28,17 @@ class PlaneLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_planes, out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(num_planes, out_features))
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """`(batch, planes, n, in_features)` to `(batch, planes, n, out_features)`."""
-        outputs = [F.linear(hidden_states[:, i], self.weight[i], self.bias[i]) for i in range(len(self.weight))]
+    def forward(self, *parts: Tensor) -> Tensor:
+        """`(batch, planes, n, in_features)`, whole or in parts that follow each other in the last dimension, to
+        `(batch, planes, n, out_features)`."""
+        weights = self.weight.split([part.shape[-1] for part in parts], dim=2)
+        outputs = [
+            sum(
+                (F.linear(part[:, i], weight[i]) for part, weight in zip(parts[1:], weights[1:], strict=True)),
+                start=F.linear(parts[0][:, i], weights[0][i], self.bias[i]),
+            )
+            for i in range(len(self.weight))
+        ]
         return torch.stack(outputs, dim=1)
 
 
@@ -145,6 +153,6 @@ class PixelLift(nn.Module):
             self.stem(pixel_values), cameras, config.field_config, chosen, resolution, config.lift_samples
         )
         own = planes[:, chosen].flatten(3).transpose(2, 3)  # [batch, chosen planes, texels, channels]
-        detail = self.fc2(F.gelu(self.fc1(torch.cat([found, own], dim=-1))))
+        detail = self.fc2(F.gelu(self.fc1(found, own)))
         detail = detail.transpose(2, 3).unflatten(3, (resolution, resolution))
         return planes.index_add(1, torch.tensor(chosen, device=planes.device), detail)

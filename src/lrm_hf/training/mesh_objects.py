@@ -50,6 +50,15 @@ class MeshObject:
         triangles = (self.triangles.astype(np.float64) @ turn.T).astype(np.float32)
         return MeshObject(triangles, self.uv, self.colours, self.texture_index, self.textures)
 
+    def stretch(self, factors: np.ndarray) -> MeshObject:
+        """The object scaled by `factors` (3,) along the axes, then all over so that half of the diagonal of its box is 1 again."""
+        triangles = self.triangles.astype(np.float64) * factors
+        stretched = MeshObject(triangles, self.uv, self.colours, self.texture_index, self.textures)
+        low, high = stretched.bounds
+        half_diagonal = np.linalg.norm(high - low) / 2
+        stretched.triangles = ((triangles - (low + high) / 2) / half_diagonal).astype(np.float32)
+        return stretched
+
 
 def load_object(path: str | os.PathLike, normalize: bool = True) -> MeshObject:
     """Reads a mesh file as one coloured triangle soup in the world frame.

@@ -3,7 +3,7 @@
 
 Ray casting is done by embree (extra `train`). As a program, it renders a folder of meshes:
 
-    python -m lrm_hf.training.mesh_views SRC_DIR OUT_DIR --size 128 --sources 4 --targets 12 --yaws 2
+    python -m lrm_hf.training.mesh_views SRC_DIR OUT_DIR --size 128 --sources 4 --targets 12 --variants 2
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,23 +103,28 @@ def view_angles(rng: np.random.Generator, sources: int, targets: int) -> tuple[n
 
 def render_training_views(
     path: str | os.PathLike,
-    yaw_index: int,
+    variant: int,
     size: int = 128,
     antialias: int = 2,
     sources: int = 4,
     targets: int = 12,
     seed: int = 0,
+    fronts: int = 1,
+    stretch: float = 0.0,
 ) -> ObjectViews:
-    """The training views of one file: `view_angles` at distance 2 and focal 0.75 around the object turned about z.
+    """The training views of one file: `view_angles` at distance 2 and focal 0.75 around a variant of the object.
 
-    Yaw index 0 is the object's own front, others are turned by a uniform angle. Everything random follows from the
-    file's name, `yaw_index` and `seed` alone.
+    Variant 0 is the object as it is. Others are stretched along each axis by factors whose logarithms are uniform in
+    `[-stretch, stretch]`, and, from number `fronts` on, turned about z by a uniform angle. Everything random follows
+    from the file's name, `variant` and `seed` alone.
     """
-    rng = np.random.default_rng([seed, zlib.crc32(Path(path).stem.encode()), yaw_index])
+    rng = np.random.default_rng([seed, zlib.crc32(Path(path).stem.encode()), variant])
     yaw = rng.uniform(0, 360)
     azimuths, elevations = view_angles(rng, sources, targets)
     mesh_object = load_object(path)
-    if yaw_index:
+    if variant and stretch:
+        mesh_object = mesh_object.stretch(np.exp(rng.uniform(-stretch, stretch, 3)))
+    if variant >= fronts:
         mesh_object = mesh_object.rotate_about_z(yaw)
     cameras = orbit_cameras(azimuths=torch.from_numpy(azimuths), elevation=torch.from_numpy(elevations))
     return render_views(mesh_object, cameras, size, antialias)
@@ -240,9 +246,9 @@ def _pyramid(texture: np.ndarray) -> list[np.ndarray]:
     return levels
 
 
-def _render_to_file(path: Path, target: Path, yaw_index: int, options: dict[str, int]) -> None:
+def _render_to_file(path: Path, target: Path, variant: int, options: dict[str, Any]) -> None:
     torch.set_num_threads(1)  # the processes are the parallelism
-    render_training_views(path, yaw_index, **options).save(target)
+    render_training_views(path, variant, **options).save(target)
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -256,7 +262,7 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Renders a folder of meshes to `{object}_{yawindex}.npz`. Files that exist are skipped, so a stopped run resumes.
+    """Renders a folder of meshes to `{object}_{variant}.npz`. Files that exist are skipped, so a stopped run resumes.
 
     Returns:
         0, 1 if some files could not be rendered, 2 on bad arguments.
@@ -269,13 +275,19 @@ def main(arguments: list[str] | None = None) -> int:
         ("antialias", 2, 1, "rays per pixel along each axis"),
         ("sources", 4, 0, "views at azimuth 0"),
         ("targets", 12, 0, "views around the object"),
-        ("yaws", 2, 1, "turns of each object about z; the first is its own front"),
-        ("seed", 0, 0, "of angles and turns"),
+        ("variants", 2, 1, "of each object; the first is the object as it is"),
+        ("fronts", 1, 1, "variants that keep the object's own front; later ones are turned about z"),
+        ("seed", 0, 0, "of angles, turns and stretches"),
         ("workers", 1, 1, "processes"),
     ):
         parser.add_argument(f"--{name}", type=_at_least(least), default=default, help=f"{text} (default {default})")
+    parser.add_argument(
+        "--stretch", type=float, default=0.0, help="largest logarithm of a variant's stretch along an axis (default 0)"
+    )
     parser.add_argument("--limit", type=_at_least(1), default=None, help="only the first N objects")
     options = parser.parse_args(arguments)
+    if not 0 <= options.stretch <= 1:
+        parser.error(f"--stretch must lie in [0, 1], got {options.stretch}")
     if not options.source.is_dir():
         parser.error(f"SRC_DIR {os.fspath(options.source)!r} is not a folder")
     paths = sorted(path for path in options.source.iterdir() if path.suffix.lower() in MESH_SUFFIXES)
@@ -287,13 +299,14 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"objects with the same name would overwrite each other: {', '.join(repeated)}")
     options.output.mkdir(parents=True, exist_ok=True)
     jobs = [
-        (path, options.output / f"{path.stem}_{yaw}.npz", yaw)
-        for yaw in range(options.yaws)  # every object's front first: a run that is cut short covers all objects
+        (path, options.output / f"{path.stem}_{variant}.npz", variant)
+        for variant in range(options.variants)  # a run that is cut short covers all objects
         for path in paths[: options.limit]
     ]
     todo = [job for job in jobs if not job[1].exists()]
     print(f"{len(todo)} of {len(jobs)} files to render", flush=True)
-    settings = {name: getattr(options, name) for name in ("size", "antialias", "sources", "targets", "seed")}
+    names = ("size", "antialias", "sources", "targets", "seed", "fronts", "stretch")
+    settings = {name: getattr(options, name) for name in names}
     failed = 0
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(_render_to_file, *job, settings): job for job in todo}
