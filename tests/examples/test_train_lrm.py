@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lrm_hf import LRMModel, LRMPipeline, orbit_cameras
+from lrm_hf import LRMModel, LRMPipeline, bundled_model, orbit_cameras
 
 
 ROOT = Path(__file__).parents[2]
@@ -99,3 +99,25 @@ def test_it_learns_stops_goes_on_and_writes_a_pipeline(pool, tmp_path):
     log = train(pool, tmp_path, "--max_train_steps=50", "--save_every=50", "--sample_every=1000", "--scales=2")
     assert "resumed at step 40" in log
     assert json.loads((tmp_path / "progress.json").read_text())["step"] == 50
+
+
+@pytest.mark.slow
+def test_the_bundled_models_recipe_runs(tmp_path):
+    import trimesh
+
+    meshes = tmp_path / "meshes"
+    meshes.mkdir()
+    for name, extents in (("a", (1, 2, 3)), ("b", (2, 1, 1))):
+        trimesh.creation.box(extents=extents).export(meshes / f"{name}.glb")
+    result = subprocess.run(
+        ["bash", str(ROOT / "examples" / "train_bundled.sh"), str(meshes), str(tmp_path / "out")],
+        env={**os.environ, "STEPS": "2", "PROCEDURAL": "6", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    pipe = LRMPipeline.from_pretrained(tmp_path / "out" / "pipeline")
+    bundled = LRMModel.from_pretrained(bundled_model())
+    assert {name: p.shape for name, p in pipe.model.named_parameters()} == {
+        name: p.shape for name, p in bundled.named_parameters()
+    }
