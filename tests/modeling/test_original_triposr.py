@@ -1,6 +1,6 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""TripoSR's checkpoints: recognised, read, renamed and refused. That the model then computes what the original did is in
-test_triposr_goldens.py; what all origins share is in test_original_checkpoints.py."""
+"""TripoSR's checkpoints: recognised, read, renamed and refused. That the model then computes what the original did is
+in test_triposr_goldens.py; what all origins share is in test_original_checkpoints.py."""
 
 from __future__ import annotations
 
@@ -202,10 +202,18 @@ class TestConfig:
             ({"tokenizer": None}, DINO, r"1 argument missing: tokenizer\."),
             ({"backbone.dropout": 0.1, "extra": 1}, DINO, r"2 arguments unexpected: backbone\.dropout, extra\."),
             ({"decoder": [1]}, DINO, "no mapping: decoder"),
-            ({"renderer_cls": "tsr.models.Other"}, DINO, "`renderer_cls` must be 'tsr.models.nerf_renderer.Tri.*Other'"),
+            (
+                {"renderer_cls": "tsr.models.Other"},
+                DINO,
+                "`renderer_cls` must be 'tsr.models.nerf_renderer.Tri.*Other'",
+            ),
             ({"backbone.in_channels": 32}, DINO, r"`backbone\.in_channels` must be 64, got 32"),
             ({"decoder.in_channels": 20}, DINO, r"`decoder\.in_channels` must be 30, got 20"),
-            ({"renderer.feature_reduction": "mean"}, DINO, r"`renderer\.feature_reduction` must be 'concat', got 'mean'"),
+            (
+                {"renderer.feature_reduction": "mean"},
+                DINO,
+                r"`renderer\.feature_reduction` must be 'concat', got 'mean'",
+            ),
             ({}, None, r"must be 768, the encoder's width: pass the `encoder_config` .*, got 48"),
             (
                 {"image_tokenizer.pretrained_model_name_or_path": "me/vit"},
@@ -297,5 +305,7 @@ class TestBrokenFiles:
         with pytest.raises(ValueError, match=r"20 tensors missing: .*2 tensors unexpected: decoder\.layers\.18\."):
             TripoSRModel.from_original(source, encoder_config=DINO)
         source = write(tmp_path, changed(parts()[0], {"tokenizer.plane_size": 4, "decoder.n_neurons": 16}), tensors)
-        with pytest.raises(ValueError, match=r"of another shape: embeddings \(3, 64, 8, 8\) instead of \(3, 64, 4, 4\)"):
+        with pytest.raises(
+            ValueError, match=r"of another shape: embeddings \(3, 64, 8, 8\) instead of \(3, 64, 4, 4\)"
+        ):
             TripoSRModel.from_original(source, encoder_config=DINO)

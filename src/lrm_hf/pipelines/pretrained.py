@@ -109,8 +109,7 @@ def find_layout(source: str, arguments: dict[str, Any]) -> Layout:
     found = "no config.json" if config is None else f"a config.json of model type {config.get('model_type')!r}"
     raise OSError(
         f"{source!r} holds nothing that can be loaded: no model_index.json (a saved pipeline) and {found}. Expected "
-        "what save_pretrained of an LRMPipeline, LRMModel or TripoSRModel writes, or an original checkpoint of OpenLRM or "
-        "TripoSR."
+        "what save_pretrained of a pipeline or model of lrm_hf writes, or an original checkpoint of OpenLRM or TripoSR."
     )
 
 
