@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -173,6 +174,24 @@ def test_what_differs_are_numbers() -> None:
     assert [pipe.image_processor.background for pipe in (first, second)] == [1.0, 0.5]
     _, directions = camera_rays(second.model.source_cameras(1), 1, 1)
     assert directions.flatten().tolist() == pytest.approx([-1, 0, 0], abs=1e-6), "TripoSR's objects face +x"
+
+
+def test_documentation_of_triposr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its examples run, with the small checkpoint in place of the published one and at a coarser grid."""
+    text = (GOLDENS.parents[1] / "docs" / "triposr.md").read_text(encoding="utf-8")
+    code = "".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    code = code.replace("stabilityai/TripoSR", str(ORIGINALS["triposr"]))
+    code = code.replace("pipe(", "pipe(mesh_resolution=32, height=16, width=16, image=")
+    monkeypatch.setitem(original_tables.ENCODERS, "facebook/dino-vitb16", DINO.to_diff_dict())
+    (tmp_path / "examples").symlink_to(GOLDENS.parents[1] / "examples")
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec(compile(code, "docs/triposr.md", "exec"), scope)
+    assert (tmp_path / "barrel.png").stat().st_size > 100
+    assert len(scope["out"].frames[0]) == 4
+    # the mesh was turned: what was its front, +x, is now -y, which files show to the viewer
+    (before,) = scope["pipe"].extract_mesh(scope["out"].field, mesh_resolution=32)
+    np.testing.assert_allclose(scope["out"].meshes[0].vertices[:, 1], -before.vertices[:, 0], atol=1e-9)
 
 
 def test_models_can_be_swapped_in_a_pipeline() -> None:
