@@ -29,6 +29,8 @@ PUBLIC_NAMES = {
     "RenderOutput",
     "TriplaneField",
     "TriplaneFieldConfig",
+    "TripoSRConfig",
+    "TripoSRModel",
     "__version__",
     "bundled_model",
     "camera_rays",
@@ -89,11 +91,15 @@ def test_auto_classes_know_us_from_import_alone() -> None:
         "import lrm_hf;"
         "from transformers import AutoConfig, AutoModel;"
         "from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING;"
-        "print(type(AutoConfig.for_model('lrm')).__name__,"
-        " AutoModel._model_mapping[lrm_hf.LRMConfig].__name__,"
-        " IMAGE_PROCESSOR_MAPPING[lrm_hf.LRMConfig]['pil'].__name__)"
+        "[print(type(AutoConfig.for_model(config.model_type)).__name__,"
+        " AutoModel._model_mapping[config].__name__,"
+        " IMAGE_PROCESSOR_MAPPING[config]['pil'].__name__)"
+        " for config in (lrm_hf.LRMConfig, lrm_hf.TripoSRConfig)]"
     )
-    assert run_python(code).split() == ["LRMConfig", "LRMModel", "LRMImageProcessor"]
+    assert run_python(code).splitlines() == [
+        "LRMConfig LRMModel LRMImageProcessor",
+        "TripoSRConfig TripoSRModel LRMImageProcessor",
+    ]
 
 
 def test_auto_classes_load_what_we_save(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def test_python_runs_as_printed(text, checkout):
 
 def test_the_hub_example_names_what_the_tests_of_the_checkpoints_load():
     [text] = [text for text in PYTHON if HUB in text]
-    assert re.fullmatch(r'pipe = lrm_hf\.LRMPipeline\.from_pretrained\("zxhezexin/openlrm-mix-base-1\.1"\)\n', text)
+    repositories = ("zxhezexin/openlrm-mix-base-1.1", "stabilityai/TripoSR")
+    assert text == "".join(f'pipe = lrm_hf.LRMPipeline.from_pretrained("{name}")\n' for name in repositories)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lrm-hf")])

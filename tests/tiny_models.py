@@ -13,15 +13,18 @@ import PIL.Image
 import torch
 from safetensors.torch import load_file, save_file
 
-from lrm_hf import LRMConfig, LRMImageProcessor, LRMModel, LRMPipeline, TriplaneField
-from lrm_hf.meshing import density_grid
-from lrm_hf.modeling.original_tables import (
-    CROSS_ATTENTION_PACKED,
-    DEFAULT_SOURCE_SIZE,
-    ENCODER_TABLES,
-    MODEL_TABLES,
-    expand,
+from lrm_hf import (
+    LRMConfig,
+    LRMImageProcessor,
+    LRMModel,
+    LRMPipeline,
+    LRMPreTrainedModel,
+    TriplaneField,
+    TripoSRConfig,
+    TripoSRModel,
 )
+from lrm_hf.meshing import density_grid
+from lrm_hf.modeling.original_tables import DEFAULT_SOURCE_SIZE, full_table
 
 
 IMAGE_SIZE = 32
@@ -54,8 +57,37 @@ def tiny_config(**overrides: Any) -> LRMConfig:
 def tiny_model(config: LRMConfig, seed: int = 0) -> LRMModel:
     """With weights far larger than initial ones, so that fields vary in space and from picture to picture, and depend
     on the source camera."""
-    generator = torch.Generator().manual_seed(seed)
     model = LRMModel(config).eval()
+    _enlarge(model, seed)
+    return model
+
+
+def tiny_triposr_config(**overrides: Any) -> TripoSRConfig:
+    """As `tiny_config`, of the other architecture."""
+    values = {
+        "encoder_config": TINY_ENCODER,
+        "field_config": {"channels": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_samples": 16},
+        "image_size": IMAGE_SIZE,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "embedding_channels": 24,
+        "norm_num_groups": 4,
+        "triplane_low_res": 4,
+    }
+    return TripoSRConfig(**{**values, **overrides})
+
+
+def tiny_triposr(seed: int = 0, **overrides: Any) -> TripoSRModel:
+    model = TripoSRModel(tiny_triposr_config(**overrides)).eval()
+    _enlarge(model, seed)
+    with torch.no_grad():
+        model.field_mlp.layers[-1].weight.mul_(0.05)  # its density is an exponential
+    return model
+
+
+def _enlarge(model: LRMPreTrainedModel, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if parameter.ndim > 1:
@@ -63,7 +95,6 @@ def tiny_model(config: LRMConfig, seed: int = 0) -> LRMModel:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
         model.field_mlp.layers[-1].weight.mul_(2)
         model.field_mlp.layers[-1].bias[0] = 3  # else it is all fog
-    return model
 
 
 def tiny_pipeline(seed: int = 0, **overrides: Any) -> LRMPipeline:
@@ -103,8 +134,7 @@ def write_openlrm(directory: Path) -> LRMModel:
     model.save_pretrained(directory / "ours")
     ours = load_file(directory / "ours" / "model.safetensors")
     shutil.rmtree(directory / "ours")
-    table = expand(MODEL_TABLES["openlrm_v11"] | CROSS_ATTENTION_PACKED, config.num_hidden_layers)
-    table |= expand(ENCODER_TABLES["vit"], config.encoder_config.num_hidden_layers)
+    table = full_table("openlrm_v11", config, packed=True)
     theirs = {name: torch.cat([ours.pop(part) for part in parts]) for name, parts in table.items()}
     assert not ours
     save_file(theirs, directory / "model.safetensors")

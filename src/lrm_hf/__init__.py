@@ -2,8 +2,8 @@
 """One picture in, a coloured mesh and novel views out.
 
 The names below are imported when they are first touched: `lrm_hf.LRMPipeline` brings diffusers in,
-`lrm_hf.extract_mesh` trimesh. Importing the package itself registers the model type `"lrm"` with transformers'
-`AutoConfig`, `AutoModel` and `AutoImageProcessor`.
+`lrm_hf.extract_mesh` trimesh. Importing the package itself registers the model types `"lrm"` and `"triposr"` with
+transformers' `AutoConfig`, `AutoModel` and `AutoImageProcessor`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from .image_processing import LRMImageProcessor
     from .meshing import extract_mesh
     from .modeling.configuration_lrm import LRMConfig, TriplaneFieldConfig
+    from .modeling.configuration_triposr import TripoSRConfig
     from .modeling.field import TriplaneField
-    from .modeling.modeling_lrm import LRMModel, LRMModelOutput, LRMPreTrainedModel
+    from .modeling.modeling_base import LRMModelOutput, LRMPreTrainedModel
+    from .modeling.modeling_lrm import LRMModel
+    from .modeling.modeling_triposr import TripoSRModel
     from .pipelines import LRMPipeline, LRMPipelineOutput
     from .rendering import RenderOutput, render
 
@@ -41,6 +44,8 @@ __all__ = [
     "RenderOutput",
     "TriplaneField",
     "TriplaneFieldConfig",
+    "TripoSRConfig",
+    "TripoSRModel",
     "__version__",
     "bundled_model",
     "camera_rays",
@@ -61,8 +66,10 @@ _HOMES = {
     "TriplaneFieldConfig": "lrm_hf.modeling.configuration_lrm",
     "TriplaneField": "lrm_hf.modeling.field",
     "LRMModel": "lrm_hf.modeling.modeling_lrm",
-    "LRMModelOutput": "lrm_hf.modeling.modeling_lrm",
-    "LRMPreTrainedModel": "lrm_hf.modeling.modeling_lrm",
+    "LRMModelOutput": "lrm_hf.modeling.modeling_base",
+    "LRMPreTrainedModel": "lrm_hf.modeling.modeling_base",
+    "TripoSRConfig": "lrm_hf.modeling.configuration_triposr",
+    "TripoSRModel": "lrm_hf.modeling.modeling_triposr",
     "LRMPipeline": "lrm_hf.pipelines",
     "LRMPipelineOutput": "lrm_hf.pipelines",
     "RenderOutput": "lrm_hf.rendering",
@@ -109,11 +116,14 @@ def _register_auto_classes() -> None:
 
     from .image_processing import LRMImageProcessor
     from .modeling.configuration_lrm import LRMConfig
+    from .modeling.configuration_triposr import TripoSRConfig
     from .modeling.modeling_lrm import LRMModel
+    from .modeling.modeling_triposr import TripoSRModel
 
-    AutoConfig.register("lrm", LRMConfig, exist_ok=True)
-    AutoModel.register(LRMConfig, LRMModel, exist_ok=True)
-    AutoImageProcessor.register(LRMConfig, image_processor_classes={"pil": LRMImageProcessor}, exist_ok=True)
+    for config, model in ((LRMConfig, LRMModel), (TripoSRConfig, TripoSRModel)):
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModel.register(config, model, exist_ok=True)
+        AutoImageProcessor.register(config, image_processor_classes={"pil": LRMImageProcessor}, exist_ok=True)
 
 
 _register_auto_classes()

@@ -14,6 +14,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import AutoConfig, Dinov2Config, Dinov2WithRegistersConfig, ViTConfig
 
 from lrm_hf.modeling.configuration_lrm import LRMConfig, TriplaneFieldConfig
+from lrm_hf.modeling.configuration_triposr import TripoSRConfig
 
 
 ENCODERS = {"vit": ViTConfig, "dinov2": Dinov2Config, "dinov2_with_registers": Dinov2WithRegistersConfig}
@@ -48,9 +49,11 @@ class TestDefaults:
         config = LRMConfig(triplane_low_res=8, lift_samples=samples, lift_upscale=upscale)
         assert config.planes_resolution == resolution
 
-    @pytest.mark.parametrize("config_class", [LRMConfig, TriplaneFieldConfig])
+    @pytest.mark.parametrize("config_class", [LRMConfig, TripoSRConfig, TriplaneFieldConfig])
     def test_every_field_is_documented(self, config_class: type) -> None:
-        own = [name for name in config_class.__annotations__ if name not in ("model_type", "sub_configs")]
+        ours = [base for base in config_class.__mro__ if base.__module__.startswith("lrm_hf")]
+        own = {name for base in ours for name in base.__annotations__ if not name.startswith("default_")}
+        own -= {"model_type", "sub_configs"}
         assert len(own) >= 15
         undocumented = [name for name in own if not re.search(rf"^\s+{name} \(`", config_class.__doc__, re.MULTILINE)]
         assert undocumented == []

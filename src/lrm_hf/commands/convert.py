@@ -14,8 +14,9 @@ from .common import DONE, quiet
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "convert",
-        help="an original OpenLRM checkpoint to a pipeline directory",
-        description="Writes an OpenLRM 1.0 or 1.1 checkpoint as a directory that LRMPipeline.from_pretrained loads.",
+        help="an original OpenLRM or TripoSR checkpoint to a pipeline directory",
+        description="Writes a checkpoint of OpenLRM 1.0, OpenLRM 1.1 or TripoSR as a directory that "
+        "LRMPipeline.from_pretrained loads, with its weights as safetensors.",
     )
     command.set_defaults(run=convert)
     add = command.add_argument

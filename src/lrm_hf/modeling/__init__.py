@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .configuration_lrm import LRMConfig, TriplaneFieldConfig
+    from .configuration_triposr import TripoSRConfig
     from .field import TriplaneField
-    from .modeling_lrm import LRMModel, LRMModelOutput, LRMPreTrainedModel
+    from .modeling_base import LRMModelOutput, LRMPreTrainedModel
+    from .modeling_lrm import LRMModel
+    from .modeling_triposr import TripoSRModel
 
 _HOMES = {
     "LRMConfig": "configuration_lrm",
     "TriplaneFieldConfig": "configuration_lrm",
     "TriplaneField": "field",
     "LRMModel": "modeling_lrm",
-    "LRMModelOutput": "modeling_lrm",
-    "LRMPreTrainedModel": "modeling_lrm",
+    "LRMModelOutput": "modeling_base",
+    "LRMPreTrainedModel": "modeling_base",
+    "TripoSRConfig": "configuration_triposr",
+    "TripoSRModel": "modeling_triposr",
 }
 
 __all__ = [
@@ -28,6 +33,8 @@ __all__ = [
     "LRMPreTrainedModel",
     "TriplaneField",
     "TriplaneFieldConfig",
+    "TripoSRConfig",
+    "TripoSRModel",
 ]
 
 

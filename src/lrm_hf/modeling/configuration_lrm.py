@@ -2,8 +2,9 @@
 """Every number that shapes the model or the field."""
 
 # no `from __future__ import annotations` here: `strict` checks the fields' types, and does not see those in strings
+import copy
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -88,13 +89,13 @@ class TriplaneFieldConfig(PreTrainedConfig):
     def validate_field(self) -> None:
         """Runs by itself at construction and before saving; a message names the field."""
         for name in ("channels", "hidden_size", "num_hidden_layers", "radius", "bounds_scale", "density_threshold"):
-            _require_positive(self, name)
+            require_positive(self, name)
         if not math.isfinite(self.density_bias):
             raise ValueError(f"`density_bias` must be finite, got {self.density_bias}.")
-        _require_choice(self, "hidden_act", ("relu", "silu"))
-        _require_choice(self, "density_activation", ("softplus", "exp"))
-        _require_choice(self, "sampling", ("importance", "uniform"))
-        _require_choice(self, "step_length", ("metric", "normalized"))
+        require_choice(self, "hidden_act", ("relu", "silu"))
+        require_choice(self, "density_activation", ("softplus", "exp"))
+        require_choice(self, "sampling", ("importance", "uniform"))
+        require_choice(self, "step_length", ("metric", "normalized"))
         axes = self.plane_axes
         if axes is not None and (
             len(axes) != 3
@@ -110,11 +111,134 @@ class TriplaneFieldConfig(PreTrainedConfig):
                 f"got {self.num_samples}."
             )
         for name in ("color_padding", "min_ray_length"):
-            _require_not_negative(self, name)
+            require_not_negative(self, name)
 
 
 @strict
-class LRMConfig(PreTrainedConfig):
+class ReconstructionConfig(PreTrainedConfig):
+    """What the configs of all models here have in common: encoder, field, source camera, and the decoder's size. Each
+    field is documented where a model's own config has it.
+
+    Raises:
+        ValueError: at construction, naming the field, what it holds and what is allowed.
+        huggingface_hub.errors.StrictDataclassFieldValidationError: where a field is of another type.
+    """
+
+    sub_configs = {"encoder_config": AutoConfig, "field_config": TriplaneFieldConfig}
+    # what `encoder_config` is where none is given, and what a field that is given as a dict need not say
+    default_encoder: ClassVar[dict[str, Any]] = {
+        "model_type": "dinov2_with_registers",
+        "image_size": 518,
+        "patch_size": 14,
+    }
+    default_field: ClassVar[dict[str, Any]] = {}
+
+    encoder_config: Any = None
+    field_config: Any = None
+    image_size: int = 336
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mlp_ratio: float | int = 4.0
+    hidden_act: str = "gelu"
+    layer_norm_eps: float | int = 1e-6
+    attention_bias: bool = False
+    attention_dropout: float | int = 0.0
+    triplane_low_res: int = 32
+    source_camera_distance: float | int = 2.0
+    source_camera_focal: float | int = 0.75
+    source_camera_elevation: float | int = 0.0
+    source_camera_azimuth: float | int = 0.0
+    position_interpolation: str = "native"
+    initializer_range: float | int = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.encoder_config is None:
+            self.encoder_config = dict(self.default_encoder)
+        if isinstance(self.encoder_config, dict):
+            values = dict(self.encoder_config)
+            model_type = values.pop("model_type", None)
+            if model_type not in CONFIG_MAPPING:
+                raise ValueError(
+                    f"`encoder_config` must name a `model_type` that transformers knows, got {model_type!r}; "
+                    'for example {"model_type": "vit"} or {"model_type": "dinov2_with_registers"}.'
+                )
+            self.encoder_config = CONFIG_MAPPING[model_type](**values)
+        elif not isinstance(self.encoder_config, PreTrainedConfig):
+            raise ValueError(
+                "`encoder_config` must be the configuration of a transformers model or a dict, got "
+                f"{type(self.encoder_config).__name__}."
+            )
+        if self.field_config is None:
+            self.field_config = {}
+        if isinstance(self.field_config, dict):
+            values = copy.deepcopy(self.default_field) | self.field_config
+            self.field_config = TriplaneFieldConfig(
+                **{name: value for name, value in values.items() if name != "model_type"}
+            )
+        elif not isinstance(self.field_config, TriplaneFieldConfig):
+            raise ValueError(
+                f"`field_config` must be a TriplaneFieldConfig or a dict, got {type(self.field_config).__name__}."
+            )
+        super().__post_init__(**kwargs)
+        self.validate_model()  # `strict` calls it as well, but makes errors of its own kind of what it raises
+
+    @property
+    def planes_resolution(self) -> int:
+        """Texels along each side of the planes that the model gives out."""
+        return 2 * self.triplane_low_res
+
+    @property
+    def encoder_hidden_size(self) -> int | None:
+        """Width of the encoder's tokens."""
+        return getattr(self.encoder_config, "hidden_size", None)
+
+    def validate_model(self) -> None:
+        """Runs by itself at construction and before saving; a message names the field."""
+        require_choice(self, "hidden_act", tuple(ACT2FN))
+        require_choice(self, "position_interpolation", ("native", "legacy"))
+        for name in (
+            "image_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "mlp_ratio",
+            "triplane_low_res",
+            "source_camera_distance",
+            "source_camera_focal",
+        ):
+            require_positive(self, name)
+        for name in ("layer_norm_eps", "initializer_range"):
+            require_not_negative(self, name)
+        if int(self.hidden_size * self.mlp_ratio) < 1:
+            raise ValueError(f"`mlp_ratio` must leave the MLP a width of at least 1, got {self.mlp_ratio}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`hidden_size` must be a multiple of `num_attention_heads`, got {self.hidden_size} and "
+                f"{self.num_attention_heads}."
+            )
+        if not 0 <= self.attention_dropout < 1:
+            raise ValueError(f"`attention_dropout` must lie in [0, 1), got {self.attention_dropout}.")
+        if not -90 < self.source_camera_elevation < 90:
+            raise ValueError(
+                f"`source_camera_elevation` must lie between -90 and 90 degrees, got {self.source_camera_elevation}."
+            )
+        if not math.isfinite(self.source_camera_azimuth):
+            raise ValueError(f"`source_camera_azimuth` must be finite, got {self.source_camera_azimuth}.")
+        if self.encoder_hidden_size is None:
+            raise ValueError(
+                f"`encoder_config` of type {type(self.encoder_config).__name__} has no `hidden_size`: it is not an "
+                "encoder that gives tokens."
+            )
+        if self.position_interpolation == "legacy" and self.encoder_config.model_type != "vit":
+            raise ValueError(
+                "`position_interpolation='legacy'` exists for `vit` encoders only, got "
+                f"{self.encoder_config.model_type!r}."
+            )
+
+
+@strict
+class LRMConfig(ReconstructionConfig):
     r"""
     Configuration of [`LRMModel`], a large reconstruction model: image encoder, camera embedder, transformer decoder
     over the tokens of three planes, deconvolution to planes of twice the size, and a triplane field. The defaults are
@@ -157,6 +281,8 @@ class LRMConfig(PreTrainedConfig):
             Focal length of the default source camera over the image size.
         source_camera_elevation (`float`, *optional*, defaults to 0.0):
             Elevation of the default source camera above the xy plane, in degrees.
+        source_camera_azimuth (`float`, *optional*, defaults to 0.0):
+            Side that the default source camera stands on, in degrees about the z axis: 0 is -y, 90 is +x.
         position_interpolation (`str`, *optional*, defaults to `"native"`):
             How the position embedding of a `vit` encoder is resized to other picture sizes: `"native"`, as the
             installed transformers does, or `"legacy"`, as transformers up to 4.35 did and the checkpoints that were
@@ -188,31 +314,13 @@ class LRMConfig(PreTrainedConfig):
     ```"""
 
     model_type = "lrm"
-    sub_configs = {"encoder_config": AutoConfig, "field_config": TriplaneFieldConfig}
 
-    encoder_config: Any = None
-    field_config: Any = None
-    image_size: int = 336
     decoder_block: str = "condition_modulation"
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    mlp_ratio: float | int = 4.0
-    hidden_act: str = "gelu"
-    layer_norm_eps: float | int = 1e-6
-    attention_bias: bool = False
-    attention_dropout: float | int = 0.0
     camera_embed_dim: int = 1024
-    triplane_low_res: int = 32
-    source_camera_distance: float | int = 2.0
-    source_camera_focal: float | int = 0.75
-    source_camera_elevation: float | int = 0.0
-    position_interpolation: str = "native"
     lift_samples: int = 0
     lift_channels: int = 16
     lift_planes: list[int] | None = None
     lift_upscale: int = 1
-    initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         if "transformer_dim" in kwargs:
@@ -221,32 +329,6 @@ class LRMConfig(PreTrainedConfig):
                 "`transformer_dim` belongs to the config of an OpenLRM checkpoint: load that with "
                 "LRMModel.from_original or LRMModel.from_pretrained of its directory or repository, or convert it with "
                 "`lrm-hf convert`."
-            )
-        if self.encoder_config is None:
-            self.encoder_config = {"model_type": "dinov2_with_registers", "image_size": 518, "patch_size": 14}
-        if isinstance(self.encoder_config, dict):
-            values = dict(self.encoder_config)
-            model_type = values.pop("model_type", None)
-            if model_type not in CONFIG_MAPPING:
-                raise ValueError(
-                    f"`encoder_config` must name a `model_type` that transformers knows, got {model_type!r}; "
-                    'for example {"model_type": "vit"} or {"model_type": "dinov2_with_registers"}.'
-                )
-            self.encoder_config = CONFIG_MAPPING[model_type](**values)
-        elif not isinstance(self.encoder_config, PreTrainedConfig):
-            raise ValueError(
-                "`encoder_config` must be the configuration of a transformers model or a dict, got "
-                f"{type(self.encoder_config).__name__}."
-            )
-        if self.field_config is None:
-            self.field_config = TriplaneFieldConfig()
-        elif isinstance(self.field_config, dict):
-            self.field_config = TriplaneFieldConfig(
-                **{name: value for name, value in self.field_config.items() if name != "model_type"}
-            )
-        elif not isinstance(self.field_config, TriplaneFieldConfig):
-            raise ValueError(
-                f"`field_config` must be a TriplaneFieldConfig or a dict, got {type(self.field_config).__name__}."
             )
         if self.lift_planes is None:
             self.lift_planes = [0, 1, 2]
@@ -258,77 +340,34 @@ class LRMConfig(PreTrainedConfig):
         """Texels along each side of the planes that the model gives out."""
         return 2 * self.triplane_low_res * (self.lift_upscale if self.lift_samples else 1)
 
-    @property
-    def encoder_hidden_size(self) -> int | None:
-        """Width of the encoder's tokens."""
-        return getattr(self.encoder_config, "hidden_size", None)
-
     def validate_lrm(self) -> None:
         """Runs by itself at construction and before saving; a message names the field."""
-        _require_choice(self, "decoder_block", DECODER_BLOCKS)
-        _require_choice(self, "hidden_act", tuple(ACT2FN))
-        _require_choice(self, "position_interpolation", ("native", "legacy"))
-        for name in (
-            "image_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "mlp_ratio",
-            "camera_embed_dim",
-            "triplane_low_res",
-            "source_camera_distance",
-            "source_camera_focal",
-            "lift_channels",
-            "lift_upscale",
-        ):
-            _require_positive(self, name)
-        for name in ("layer_norm_eps", "lift_samples", "initializer_range"):
-            _require_not_negative(self, name)
-        if int(self.hidden_size * self.mlp_ratio) < 1:
-            raise ValueError(f"`mlp_ratio` must leave the MLP a width of at least 1, got {self.mlp_ratio}.")
+        require_choice(self, "decoder_block", DECODER_BLOCKS)
+        for name in ("camera_embed_dim", "lift_channels", "lift_upscale"):
+            require_positive(self, name)
+        require_not_negative(self, "lift_samples")
         if self.lift_planes is not None and (
             not self.lift_planes or sorted(set(self.lift_planes) & {0, 1, 2}) != sorted(self.lift_planes)
         ):
             raise ValueError(f"`lift_planes` must name planes 0, 1 or 2, each once, got {self.lift_planes}.")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"`hidden_size` must be a multiple of `num_attention_heads`, got {self.hidden_size} and "
-                f"{self.num_attention_heads}."
-            )
-        if not 0 <= self.attention_dropout < 1:
-            raise ValueError(f"`attention_dropout` must lie in [0, 1), got {self.attention_dropout}.")
-        if not -90 < self.source_camera_elevation < 90:
-            raise ValueError(
-                f"`source_camera_elevation` must lie between -90 and 90 degrees, got {self.source_camera_elevation}."
-            )
-        if self.encoder_hidden_size is None:
-            raise ValueError(
-                f"`encoder_config` of type {type(self.encoder_config).__name__} has no `hidden_size`: it is not an "
-                "encoder that gives tokens."
-            )
-        if self.position_interpolation == "legacy" and self.encoder_config.model_type != "vit":
-            raise ValueError(
-                "`position_interpolation='legacy'` exists for `vit` encoders only, got "
-                f"{self.encoder_config.model_type!r}."
-            )
 
 
-def _require_positive(config: PreTrainedConfig, name: str) -> None:
+def require_positive(config: PreTrainedConfig, name: str) -> None:
     value = getattr(config, name)
     if not 0 < value < math.inf:
         raise ValueError(f"`{name}` must be positive and finite, got {value}.")
 
 
-def _require_not_negative(config: PreTrainedConfig, name: str) -> None:
+def require_not_negative(config: PreTrainedConfig, name: str) -> None:
     value = getattr(config, name)
     if not 0 <= value < math.inf:
         raise ValueError(f"`{name}` must be finite and not negative, got {value}.")
 
 
-def _require_choice(config: PreTrainedConfig, name: str, choices: tuple[str, ...]) -> None:
+def require_choice(config: PreTrainedConfig, name: str, choices: tuple[str, ...]) -> None:
     value = getattr(config, name)
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-__all__ = ["LRMConfig", "TriplaneFieldConfig"]
+__all__ = ["LRMConfig", "ReconstructionConfig", "TriplaneFieldConfig"]

@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
-from .configuration_lrm import LRMConfig
+from .configuration_lrm import LRMConfig, ReconstructionConfig
 from .initial_weights import with_init_std
 
 
@@ -62,9 +62,15 @@ def eager_attention(
 
 
 class LRMAttention(nn.Module):
-    """Multi-head attention; keys and values may come from a condition of another width."""
+    """Multi-head attention; keys and values may come from a condition of another width.
 
-    def __init__(self, config: LRMConfig, condition_size: int | None = None):
+    Args:
+        config: width, heads, dropout, and whether the projections have biases.
+        condition_size: width of the condition, or None for self-attention.
+        out_bias: whether the output projection has a bias; default as the others.
+    """
+
+    def __init__(self, config: ReconstructionConfig, condition_size: int | None = None, out_bias: bool | None = None):
         super().__init__()
         self.config = config
         self.head_dim = config.hidden_size // config.num_attention_heads
@@ -75,7 +81,8 @@ class LRMAttention(nn.Module):
         self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
         self.k_proj = nn.Linear(source_size, config.hidden_size, bias=config.attention_bias)
         self.v_proj = nn.Linear(source_size, config.hidden_size, bias=config.attention_bias)
-        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
+        out_bias = config.attention_bias if out_bias is None else out_bias
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=out_bias)
 
     def forward(self, hidden_states: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         source = hidden_states if condition is None else condition
@@ -156,6 +163,42 @@ class LRMBlock(GradientCheckpointingLayer):
         return hidden_states, self_weights, cross_weights
 
 
+def run_blocks(
+    layers: nn.ModuleList,
+    hidden_states: Tensor,
+    *inputs: Tensor | None,
+    output_hidden_states: bool = False,
+    output_attentions: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+    """Blocks one after the other.
+
+    Args:
+        layers: each gives new states, self- and cross-attention weights.
+        hidden_states: `(batch, tokens, hidden_size)`.
+        inputs: what every block gets beside the states.
+
+    Returns:
+        The last states; where asked, the input and every block's output, and every block's self- and cross-attention
+        weights.
+    """
+    states: tuple[Tensor, ...] = (hidden_states,)
+    self_attentions: tuple[Tensor, ...] = ()
+    cross_attentions: tuple[Tensor, ...] = ()
+    for layer in layers:
+        hidden_states, self_weights, cross_weights = layer(hidden_states, *inputs)
+        if output_hidden_states:
+            states += (hidden_states,)
+        if output_attentions:
+            self_attentions += (self_weights,)
+            cross_attentions += (cross_weights,)
+    return (
+        hidden_states,
+        states if output_hidden_states else None,
+        self_attentions if output_attentions else None,
+        cross_attentions if output_attentions else None,
+    )
+
+
 class LRMDecoder(nn.Module):
     """A stack of blocks of the kind that `config.decoder_block` names, and a plain norm.
 
@@ -223,19 +266,14 @@ class LRMDecoder(nn.Module):
                 raise ValueError(
                     f"`{name}` has batch size {value.shape[0]}, `hidden_states` has {hidden_states.shape[0]}."
                 )
-        states: tuple[Tensor, ...] = (hidden_states,)
-        self_attentions: tuple[Tensor, ...] = ()
-        cross_attentions: tuple[Tensor, ...] = ()
-        for layer in self.layers:
-            hidden_states, self_weights, cross_weights = layer(hidden_states, condition, modulation)
-            if output_hidden_states:
-                states += (hidden_states,)
-            if output_attentions:
-                self_attentions += (self_weights,)
-                cross_attentions += (cross_weights,)
-        return (
-            self.norm(hidden_states),
-            states if output_hidden_states else None,
-            self_attentions if output_attentions else None,
-            cross_attentions if output_attentions and self.condition_size is not None else None,
+        hidden_states, states, self_attentions, cross_attentions = run_blocks(
+            self.layers,
+            hidden_states,
+            condition,
+            modulation,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
         )
+        if self.condition_size is None:
+            cross_attentions = None
+        return self.norm(hidden_states), states, self_attentions, cross_attentions

@@ -19,13 +19,22 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
-from .configuration_lrm import LRMConfig
-from .original_files import HUB_ARGUMENTS, Location, differences, listed, read_pth, read_safetensors, recognise
+from .configuration_lrm import LRMConfig, ReconstructionConfig
+from .configuration_triposr import TripoSRConfig
+from .original_files import (
+    HUB_ARGUMENTS,
+    Location,
+    differences,
+    listed,
+    read_ckpt,
+    read_pth,
+    read_safetensors,
+    recognise,
+)
 from .original_tables import (
-    CROSS_ATTENTION_PACKED,
-    CROSS_ATTENTION_SEPARATE,
     DEFAULT_ARGUMENTS,
     DEFAULT_SOURCE_SIZE,
+    ENCODER_PREFIXES,
     ENCODER_TABLES,
     ENCODERS,
     MODEL_TABLES,
@@ -33,16 +42,23 @@ from .original_tables import (
     REQUIRED_ARGUMENTS,
     SOURCE_SIZES,
     UNUSED,
-    expand,
+    full_table,
 )
+from .original_triposr import triposr_config
 
 
 if TYPE_CHECKING:
     from ..image_processing import LRMImageProcessor
-    from .modeling_lrm import LRMModel, LRMPreTrainedModel
+    from .modeling_base import LRMPreTrainedModel
 
 
 logger = logging.get_logger(__name__)
+
+CONFIGS: dict[str, type[ReconstructionConfig]] = {
+    "openlrm_v11": LRMConfig,
+    "openlrm_v10": LRMConfig,
+    "triposr": TripoSRConfig,
+}
 
 
 def is_original(source: str | os.PathLike, **kwargs: Any) -> str | None:
@@ -56,10 +72,7 @@ def is_original(source: str | os.PathLike, **kwargs: Any) -> str | None:
         kwargs: `revision`, `cache_dir`, `token`, `local_files_only`, `force_download`, `subfolder`.
 
     Returns:
-        `"openlrm_v11"`, `"openlrm_v10"`, or None: our own layout, something else, or out of reach.
-
-    Raises:
-        ValueError: for TripoSR's layout, which this version does not load.
+        `"openlrm_v11"`, `"openlrm_v10"`, `"triposr"`, or None: our own layout, something else, or out of reach.
     """
     try:
         return recognise(Location(source, kwargs))[0]
@@ -73,22 +86,21 @@ def load_original(
     encoder_config: PreTrainedConfig | None = None,
     **kwargs: Any,
 ) -> LRMPreTrainedModel:
-    """What `LRMModel.from_original` does; see there for arguments and errors."""
+    """What `from_original` of a model does; see there for arguments and errors."""
     location = Location(source, {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs})
     return _load(cls, location, encoder_config, kwargs)[0]
 
 
 def load_original_components(
     source: str | os.PathLike, encoder_config: PreTrainedConfig | None = None, **kwargs: Any
-) -> tuple[LRMModel, LRMImageProcessor]:
-    """The model of an original checkpoint, and the image processor that does what its authors' preprocessing did.
+) -> tuple[LRMPreTrainedModel, LRMImageProcessor]:
+    """The model of an original checkpoint, of the class that its origin asks for, and the image processor that does
+    what its authors' preprocessing did.
 
     Arguments and errors as in `LRMModel.from_original`.
     """
-    from .modeling_lrm import LRMModel
-
     location = Location(source, {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs})
-    model, origin = _load(LRMModel, location, encoder_config, kwargs)
+    model, origin = _load(None, location, encoder_config, kwargs)
     return model, original_image_processor(origin, model.config)
 
 
@@ -195,36 +207,36 @@ def openlrm_config(
         raise ValueError(f"`original_config` holds values that make no model: {error}") from error
 
 
-def convert_state_dict(origin: str, state_dict: Mapping[str, Tensor], config: LRMConfig) -> dict[str, Tensor]:
-    """An original's tensors under our names, as `LRMModel.save_pretrained` writes them.
+def convert_state_dict(
+    origin: str, state_dict: Mapping[str, Tensor], config: ReconstructionConfig
+) -> dict[str, Tensor]:
+    """An original's tensors under our names, as `save_pretrained` of our model writes them.
 
     Every name must be in the table of its origin, and every name of the table in the file. What has no effect on any
     output is left out by name (the poolers of ViT encoders); a `mask_token` may be absent and is zero then.
 
     Args:
-        origin: `"openlrm_v11"` or `"openlrm_v10"`.
+        origin: `"openlrm_v11"`, `"openlrm_v10"` or `"triposr"`.
         state_dict: the file's tensors; meta tensors do.
-        config: from `openlrm_config`.
+        config: from `openlrm_config` or `triposr_config`.
 
     Raises:
         ValueError: listing missing and unexpected names, or naming what can't be split.
     """
-    if origin not in MODEL_TABLES:
-        raise ValueError(f"`origin` must be one of {', '.join(map(repr, MODEL_TABLES))}, got {origin!r}.")
-    encoder_config = config.encoder_config
+    _check_origin(origin)
     packed = any(name.endswith("cross_attn.in_proj_weight") for name in state_dict)
-    decoder_table = MODEL_TABLES[origin] | (CROSS_ATTENTION_PACKED if packed else CROSS_ATTENTION_SEPARATE)
-    table = expand(decoder_table, config.num_hidden_layers) | expand(
-        ENCODER_TABLES[encoder_config.model_type], encoder_config.num_hidden_layers
-    )
-    missing = [name for name in table if name not in state_dict and name not in OPTIONAL]
-    unexpected = [name for name in state_dict if name not in table and name not in UNUSED]
+    table = full_table(origin, config, packed)
+    prefix = ENCODER_PREFIXES[origin]
+    optional = {name.format(e=prefix): like.format(e=prefix) for name, like in OPTIONAL.items()}
+    unused = {name.format(e=prefix) for name in UNUSED}
+    missing = [name for name in table if name not in state_dict and name not in optional]
+    unexpected = [name for name in state_dict if name not in table and name not in unused]
     problems = differences("tensor", missing, unexpected)
     if problems:
         raise ValueError(f"the checkpoint does not fit its config: {problems}.")
     converted: dict[str, Tensor] = {}
     for name, targets in table.items():
-        tensor = state_dict[name] if name in state_dict else torch.zeros_like(state_dict[OPTIONAL[name]][0])
+        tensor = state_dict[name] if name in state_dict else torch.zeros_like(state_dict[optional[name]][0])
         if tensor.ndim == 0 or tensor.shape[0] % len(targets):
             raise ValueError(f"{name!r} of shape {tuple(tensor.shape)} can't be split into {len(targets)} equal parts.")
         # a share gets memory of its own, or each would keep the whole alive and be saved as one of several
@@ -236,34 +248,70 @@ def convert_state_dict(origin: str, state_dict: Mapping[str, Tensor], config: LR
     return converted
 
 
-def original_image_processor(origin: str, config: LRMConfig) -> LRMImageProcessor:
+def original_image_processor(origin: str, config: ReconstructionConfig) -> LRMImageProcessor:
     """The image processor whose numbers are those of the origin's preprocessing.
 
-    The picture is taken as it is framed, composited on white if it has an alpha channel, and stretched to a square of
-    `config.image_size` by bicubic interpolation. DINO encoders get it normalised with ImageNet's mean and deviation,
-    DINOv2 encoders in [0, 1]. To frame and cut out pictures first, override `do_recenter`, `do_pad` and
-    `background_removal` in the call.
+    OpenLRM: the picture is taken as it is framed, composited on white if it has an alpha channel, and stretched to a
+    square of `config.image_size` by bicubic interpolation. To frame and cut out pictures first, override `do_recenter`,
+    `do_pad` and `background_removal` in the call.
+
+    TripoSR: the object is cut out where the picture has no alpha channel, fills 85 % of a square, stands on grey, and
+    is resized with an antialiased bilinear filter. With `background_removal="none"` a picture without alpha is taken
+    whole and stretched to the square.
+
+    DINO encoders get pictures normalised with ImageNet's mean and deviation, DINOv2 encoders in [0, 1].
 
     Raises:
         ValueError: if `origin` is unknown.
     """
     from ..image_processing import LRMImageProcessor
 
-    if origin not in MODEL_TABLES:
-        raise ValueError(f"`origin` must be one of {', '.join(map(repr, MODEL_TABLES))}, got {origin!r}.")
+    _check_origin(origin)
+    settings: dict[str, Any] = {
+        "size": config.image_size,
+        "do_pad": False,
+        "do_normalize": config.encoder_config.model_type == "vit",
+    }
+    if origin == "triposr":
+        return LRMImageProcessor(
+            **settings,
+            recenter_mode="triposr",
+            foreground_ratio=0.85,
+            background=0.5,
+            resize_mode="bilinear_antialias",
+        )
     return LRMImageProcessor(
-        size=config.image_size,
+        **settings,
         do_recenter=False,
-        do_pad=False,
         background=1.0,
         background_removal="none",
         resize_mode="bicubic_align_corners",
-        do_normalize=config.encoder_config.model_type == "vit",
     )
 
 
+def _check_origin(origin: str) -> None:
+    if origin not in MODEL_TABLES:
+        raise ValueError(f"`origin` must be one of {', '.join(map(repr, MODEL_TABLES))}, got {origin!r}.")
+
+
+def _model_class(origin: str, asked_for: type[LRMPreTrainedModel] | None) -> type[LRMPreTrainedModel]:
+    """The class that an origin's checkpoints are of. Raises ValueError if another one was asked for."""
+    from .modeling_lrm import LRMModel
+    from .modeling_triposr import TripoSRModel
+
+    models: list[type[LRMPreTrainedModel]] = [LRMModel, TripoSRModel]
+    right = next(model for model in models if model.config_class is CONFIGS[origin])
+    if asked_for is None:
+        return right
+    if not issubclass(asked_for, right):
+        raise ValueError(
+            f"this is a checkpoint of the layout {origin!r}, which {right.__name__} loads, not {asked_for.__name__}."
+        )
+    return asked_for
+
+
 def _load(
-    cls: type[LRMPreTrainedModel],
+    cls: type[LRMPreTrainedModel] | None,
     location: Location,
     encoder_config: PreTrainedConfig | None,
     kwargs: dict[str, Any],
@@ -280,18 +328,17 @@ def _load(
     if origin is None:
         raise OSError(
             f"{source!r} holds no original checkpoint: expected config.json with `transformer_dim` and "
-            "model.safetensors (OpenLRM 1.1), or model.pth (OpenLRM 1.0)."
+            "model.safetensors (OpenLRM 1.1), model.pth (OpenLRM 1.0), or config.yaml and model.ckpt (TripoSR)."
             + (f" The Hub could not be asked: {location.unreachable}" if location.unreachable else "")
         )
     if path is None:
-        raise OSError(f"{source!r} has the config.json of OpenLRM, but neither model.safetensors nor model.pth.")
-    if original_config is not None:
-        state_dict, image_size = read_safetensors(path), None
-    else:
-        state_dict, original_config, image_size = read_pth(path)
-    logger.info("%s: %s with %d tensors", source, origin, len(state_dict))
+        expected = "model.ckpt" if origin == "triposr" else "neither model.safetensors nor model.pth"
+        found = "config.yaml of TripoSR, but no " if origin == "triposr" else "config.json of OpenLRM, but "
+        raise OSError(f"{source!r} has the {found}{expected}.")
     try:
-        config = openlrm_config(original_config, encoder_config, image_size)
+        cls = _model_class(origin, cls)
+        config, state_dict = _read(origin, path, original_config, encoder_config)
+        logger.info("%s: %s with %d tensors", source, origin, len(state_dict))
         converted = convert_state_dict(origin, state_dict, config)
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = cls.from_pretrained(
@@ -314,6 +361,17 @@ def _load(
     return ((model, info) if wants_info else model), origin
 
 
+def _read(
+    origin: str, path: Path, original_config: Mapping[str, Any] | None, encoder_config: PreTrainedConfig | None
+) -> tuple[ReconstructionConfig, dict[str, Tensor]]:
+    if original_config is None:
+        state_dict, original_config, image_size = read_pth(path)
+        return openlrm_config(original_config, encoder_config, image_size), state_dict
+    if origin == "triposr":
+        return triposr_config(original_config, encoder_config), read_ckpt(path)
+    return openlrm_config(original_config, encoder_config), read_safetensors(path)
+
+
 __all__ = [
     "convert_original",
     "convert_state_dict",
@@ -322,4 +380,5 @@ __all__ = [
     "load_original_components",
     "openlrm_config",
     "original_image_processor",
+    "triposr_config",
 ]

@@ -2,7 +2,7 @@
 """Files of original checkpoints: found in a directory or on the Hub, told apart, and read without running code.
 
 OpenLRM 1.1 publishes `config.json` (constructor arguments) and `model.safetensors`; OpenLRM 1.0 `model.pth`, a pickle
-of weights and arguments.
+of weights and arguments; TripoSR `config.yaml` and `model.ckpt`, a pickle of weights.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def recognise(location: Location) -> tuple[str | None, Path | None, Mapping[str,
     """The origin, its file of weights, and its constructor arguments where they are in a file of their own.
 
     Raises:
-        ValueError: for TripoSR's layout.
-        OSError: as `Location.find`.
+        OSError: as `Location.find`, or if a file that tells can't be read.
     """
     config_path = location.find("config.json")
     config = {} if config_path is None else read_json(config_path)
@@ -89,12 +88,9 @@ def recognise(location: Location) -> tuple[str | None, Path | None, Mapping[str,
         return "openlrm_v10", weights, None
     if is_openlrm:
         return "openlrm_v11", None, config
-    yaml = location.find("config.yaml")
-    if yaml is not None and "tsr.models" in yaml.read_text(encoding="utf-8", errors="replace"):
-        raise ValueError(
-            f"{location.source!r} is a TripoSR checkpoint (config.yaml, model.ckpt), which this version of lrm_hf does "
-            "not load; it loads OpenLRM 1.0 and 1.1, and its own."
-        )
+    config_path = location.find("config.yaml")
+    if config_path is not None and "tsr.models" in config_path.read_text(encoding="utf-8", errors="replace"):
+        return "triposr", location.find("model.ckpt"), read_yaml(config_path)
     return None, None, None
 
 
@@ -107,6 +103,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping of plain values. Raises OSError if it is none."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OSError(f"{os.fspath(path)!r} is not a YAML file of plain values: {error}") from error
+    if not isinstance(content, dict):
+        raise OSError(f"{os.fspath(path)!r} holds a {type(content).__name__}, expected a mapping.")
+    return content
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a file. Raises OSError if it is damaged."""
     try:
@@ -115,15 +124,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise OSError(f"{os.fspath(path)!r} can't be read as safetensors, it may be truncated: {error}") from error
 
 
-def read_pth(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], int | None]:
-    """Weights, constructor arguments and side of the source pictures of an OpenLRM 1.0 file.
+def read_pickle(path: Path) -> Any:
+    """What `torch.save` wrote, as long as it is tensors and plain values.
 
     Raises:
         OSError: if the file is damaged, or holds objects that unpickling would have to run code for.
-        ValueError: if it holds something else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise OSError(
             f"{os.fspath(path)!r} is damaged, or holds more than tensors and plain values; it was not read, since such "
@@ -131,18 +139,50 @@ def read_pth(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], int | None]
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
         raise OSError(f"{os.fspath(path)!r} can't be read as a torch file, it may be truncated: {error}") from error
+
+
+def read_pth(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], int | None]:
+    """Weights, constructor arguments and side of the source pictures of an OpenLRM 1.0 file.
+
+    Raises:
+        OSError: as `read_pickle`.
+        ValueError: if it holds something else.
+    """
+    content = read_pickle(path)
     weights = content.get("weights") if isinstance(content, dict) else None
     arguments = content.get("kwargs") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not isinstance(arguments, dict) or not isinstance(arguments.get("model"), dict):
-        found = f"a dict with {listed(map(str, content))}" if isinstance(content, dict) else type(content).__name__
         raise ValueError(
             f"{os.fspath(path)!r} is not a checkpoint of OpenLRM 1.0: expected a dict of `weights` and `kwargs` with "
-            f"`model` in it, got {found}."
+            f"`model` in it, got {_kind(content)}."
         )
+    return _only_tensors(path, weights), arguments["model"], (arguments.get("infer") or {}).get("source_size")
+
+
+def read_ckpt(path: Path) -> dict[str, Tensor]:
+    """Weights of a TripoSR file.
+
+    Raises:
+        OSError: as `read_pickle`.
+        ValueError: if it holds something else.
+    """
+    content = read_pickle(path)
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(
+            f"{os.fspath(path)!r} is not a checkpoint of TripoSR: expected a dict of tensors, got {_kind(content)}."
+        )
+    return _only_tensors(path, content)
+
+
+def _only_tensors(path: Path, weights: dict[str, Any]) -> dict[str, Tensor]:
     wrong = [f"{name} ({type(value).__name__})" for name, value in weights.items() if not isinstance(value, Tensor)]
     if wrong:
         raise ValueError(f"{os.fspath(path)!r} has {len(wrong)} weights that are no tensors: {listed(wrong)}.")
-    return weights, arguments["model"], (arguments.get("infer") or {}).get("source_size")
+    return weights
+
+
+def _kind(content: Any) -> str:
+    return f"a dict with {listed(map(str, content))}" if isinstance(content, dict) else type(content).__name__
 
 
 def differences(kind: str, missing: Iterable[str], unexpected: Iterable[str]) -> str:

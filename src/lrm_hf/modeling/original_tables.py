@@ -2,15 +2,19 @@
 """What the original authors call each tensor, and what we call it: one table per origin, and one per image encoder.
 
 Left is the name in their file, right ours; several names on the right take equal shares of the tensor's first axis, in
-that order. `{p}` stands for `weight` and `bias`, `{i}` for the number of a block. Our names of encoder tensors are
-those that transformers writes to disk, which every version of it reads; in memory they differ between versions.
+that order. `{p}` stands for `weight` and `bias`, `{i}` for the number of a block, `{e}` for what the file puts in front
+of the encoder's names. Our names of encoder tensors are those that transformers writes to disk, which every version of
+it reads; in memory they differ between versions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+
+if TYPE_CHECKING:
+    from .configuration_lrm import ReconstructionConfig
 
 Targets = str | tuple[str, ...]
 
@@ -33,15 +37,40 @@ _OPENLRM_COMMON: dict[str, Targets] = {
     "transformer.layers.{i}.mlp.0.{p}": "decoder.layers.{i}.mlp.fc1.{p}",
     "transformer.layers.{i}.mlp.3.{p}": "decoder.layers.{i}.mlp.fc2.{p}",
     "transformer.norm.{p}": "decoder.norm.{p}",
-    "synthesizer.decoder.net.0.{p}": "field_mlp.layers.0.{p}",
-    "synthesizer.decoder.net.2.{p}": "field_mlp.layers.1.{p}",
-    "synthesizer.decoder.net.4.{p}": "field_mlp.layers.2.{p}",
-    "synthesizer.decoder.net.6.{p}": "field_mlp.layers.3.{p}",
+}
+
+_TRIPOSR: dict[str, Targets] = {
+    "tokenizer.embeddings": "embeddings",
+    "backbone.norm.{p}": "decoder.norm.{p}",
+    "backbone.proj_in.{p}": "decoder.proj_in.{p}",
+    "backbone.proj_out.{p}": "decoder.proj_out.{p}",
+    "backbone.transformer_blocks.{i}.norm1.{p}": "decoder.layers.{i}.self_norm.{p}",
+    "backbone.transformer_blocks.{i}.norm2.{p}": "decoder.layers.{i}.cross_norm.{p}",
+    "backbone.transformer_blocks.{i}.norm3.{p}": "decoder.layers.{i}.mlp_norm.{p}",
+    "backbone.transformer_blocks.{i}.attn1.to_q.weight": "decoder.layers.{i}.self_attn.q_proj.weight",
+    "backbone.transformer_blocks.{i}.attn1.to_k.weight": "decoder.layers.{i}.self_attn.k_proj.weight",
+    "backbone.transformer_blocks.{i}.attn1.to_v.weight": "decoder.layers.{i}.self_attn.v_proj.weight",
+    "backbone.transformer_blocks.{i}.attn1.to_out.0.{p}": "decoder.layers.{i}.self_attn.out_proj.{p}",
+    "backbone.transformer_blocks.{i}.attn2.to_q.weight": "decoder.layers.{i}.cross_attn.q_proj.weight",
+    "backbone.transformer_blocks.{i}.attn2.to_k.weight": "decoder.layers.{i}.cross_attn.k_proj.weight",
+    "backbone.transformer_blocks.{i}.attn2.to_v.weight": "decoder.layers.{i}.cross_attn.v_proj.weight",
+    "backbone.transformer_blocks.{i}.attn2.to_out.0.{p}": "decoder.layers.{i}.cross_attn.out_proj.{p}",
+    "backbone.transformer_blocks.{i}.ff.net.0.proj.{p}": "decoder.layers.{i}.mlp.fc1.{p}",
+    "backbone.transformer_blocks.{i}.ff.net.2.{p}": "decoder.layers.{i}.mlp.fc2.{p}",
+    "post_processor.upsample.{p}": "upsampler.{p}",
 }
 
 MODEL_TABLES: dict[str, dict[str, Targets]] = {
     "openlrm_v11": _OPENLRM_COMMON | {"pos_embed": "pos_embed", "upsampler.{p}": "upsampler.{p}"},
     "openlrm_v10": _OPENLRM_COMMON | {"transformer.pos_embed": "pos_embed", "transformer.deconv.{p}": "upsampler.{p}"},
+    "triposr": _TRIPOSR,
+}
+
+# the field's MLP: activations are counted among its layers
+FIELD_PREFIXES = {
+    "openlrm_v11": "synthesizer.decoder.net.",
+    "openlrm_v10": "synthesizer.decoder.net.",
+    "triposr": "decoder.layers.",
 }
 
 # torch.nn.MultiheadAttention packs queries, keys and values where all have the same width (v1.1 base, v1.0 small)
@@ -61,28 +90,28 @@ CROSS_ATTENTION_SEPARATE: dict[str, Targets] = {
 ENCODER_TABLES: dict[str, dict[str, Targets]] = {
     # the names of the DINOv2 authors' own implementation
     "dinov2_with_registers": {
-        "encoder.model.cls_token": "encoder.embeddings.cls_token",
-        "encoder.model.pos_embed": "encoder.embeddings.position_embeddings",
-        "encoder.model.register_tokens": "encoder.embeddings.register_tokens",
-        "encoder.model.mask_token": "encoder.embeddings.mask_token",
-        "encoder.model.patch_embed.proj.{p}": "encoder.embeddings.patch_embeddings.projection.{p}",
-        "encoder.model.blocks.{i}.norm1.{p}": "encoder.encoder.layer.{i}.norm1.{p}",
-        "encoder.model.blocks.{i}.attn.qkv.{p}": (
+        "{e}cls_token": "encoder.embeddings.cls_token",
+        "{e}pos_embed": "encoder.embeddings.position_embeddings",
+        "{e}register_tokens": "encoder.embeddings.register_tokens",
+        "{e}mask_token": "encoder.embeddings.mask_token",
+        "{e}patch_embed.proj.{p}": "encoder.embeddings.patch_embeddings.projection.{p}",
+        "{e}blocks.{i}.norm1.{p}": "encoder.encoder.layer.{i}.norm1.{p}",
+        "{e}blocks.{i}.attn.qkv.{p}": (
             "encoder.encoder.layer.{i}.attention.attention.query.{p}",
             "encoder.encoder.layer.{i}.attention.attention.key.{p}",
             "encoder.encoder.layer.{i}.attention.attention.value.{p}",
         ),
-        "encoder.model.blocks.{i}.attn.proj.{p}": "encoder.encoder.layer.{i}.attention.output.dense.{p}",
-        "encoder.model.blocks.{i}.ls1.gamma": "encoder.encoder.layer.{i}.layer_scale1.lambda1",
-        "encoder.model.blocks.{i}.norm2.{p}": "encoder.encoder.layer.{i}.norm2.{p}",
-        "encoder.model.blocks.{i}.mlp.fc1.{p}": "encoder.encoder.layer.{i}.mlp.fc1.{p}",
-        "encoder.model.blocks.{i}.mlp.fc2.{p}": "encoder.encoder.layer.{i}.mlp.fc2.{p}",
-        "encoder.model.blocks.{i}.ls2.gamma": "encoder.encoder.layer.{i}.layer_scale2.lambda1",
-        "encoder.model.norm.{p}": "encoder.layernorm.{p}",
+        "{e}blocks.{i}.attn.proj.{p}": "encoder.encoder.layer.{i}.attention.output.dense.{p}",
+        "{e}blocks.{i}.ls1.gamma": "encoder.encoder.layer.{i}.layer_scale1.lambda1",
+        "{e}blocks.{i}.norm2.{p}": "encoder.encoder.layer.{i}.norm2.{p}",
+        "{e}blocks.{i}.mlp.fc1.{p}": "encoder.encoder.layer.{i}.mlp.fc1.{p}",
+        "{e}blocks.{i}.mlp.fc2.{p}": "encoder.encoder.layer.{i}.mlp.fc2.{p}",
+        "{e}blocks.{i}.ls2.gamma": "encoder.encoder.layer.{i}.layer_scale2.lambda1",
+        "{e}norm.{p}": "encoder.layernorm.{p}",
     },
     # the names of transformers 4.35's ViT
     "vit": {
-        f"encoder.model.{name}": f"encoder.{name}"
+        "{e}" + name: f"encoder.{name}"
         for name in (
             "embeddings.cls_token",
             "embeddings.position_embeddings",
@@ -100,10 +129,16 @@ ENCODER_TABLES: dict[str, dict[str, Targets]] = {
     },
 }
 
+ENCODER_PREFIXES = {
+    "openlrm_v11": "encoder.model.",
+    "openlrm_v10": "encoder.model.",
+    "triposr": "image_tokenizer.model.",
+}
+
 # may be in a file without effect on any output; left out
-UNUSED = ("encoder.model.pooler.dense.weight", "encoder.model.pooler.dense.bias")
+UNUSED = ("{e}pooler.dense.weight", "{e}pooler.dense.bias")
 # may be absent: the token that stands for masked patches, of which there are none here; ours is zero then
-OPTIONAL = {"encoder.model.mask_token": "encoder.model.cls_token"}
+OPTIONAL = {"{e}mask_token": "{e}cls_token"}
 
 # constructor arguments that a file must carry, and those that may be left out with the original's defaults
 REQUIRED_ARGUMENTS = (
@@ -150,7 +185,7 @@ SOURCE_SIZES = {512: 224, 768: 336, 1024: 448}
 DEFAULT_SOURCE_SIZE = 224
 
 
-def expand(table: Mapping[str, Targets], blocks: int) -> dict[str, tuple[str, ...]]:
+def expand(table: Mapping[str, Targets], blocks: int, encoder_prefix: str = "") -> dict[str, tuple[str, ...]]:
     """A table with its placeholders written out for `blocks` blocks."""
     names: dict[str, tuple[str, ...]] = {}
     for source, targets in table.items():
@@ -158,5 +193,24 @@ def expand(table: Mapping[str, Targets], blocks: int) -> dict[str, tuple[str, ..
             targets = (targets,)
         for i in range(blocks if "{i}" in source else 1):
             for p in ("weight", "bias") if "{p}" in source else ("",):
-                names[source.format(i=i, p=p)] = tuple(target.format(i=i, p=p) for target in targets)
+                name = source.format(i=i, p=p, e=encoder_prefix)
+                names[name] = tuple(target.format(i=i, p=p) for target in targets)
     return names
+
+
+def full_table(origin: str, config: ReconstructionConfig, packed: bool) -> dict[str, tuple[str, ...]]:
+    """Every name in a file of an origin, and ours for it.
+
+    Args:
+        origin: one of `MODEL_TABLES`.
+        config: numbers of blocks and layers, and the type of encoder.
+        packed: whether OpenLRM's cross-attention is packed.
+    """
+    table = MODEL_TABLES[origin]
+    if origin != "triposr":
+        table = table | (CROSS_ATTENTION_PACKED if packed else CROSS_ATTENTION_SEPARATE)
+    names = expand(table, config.num_hidden_layers)
+    for i in range(config.field_config.num_hidden_layers + 1):
+        names |= expand({f"{FIELD_PREFIXES[origin]}{2 * i}.{{p}}": f"field_mlp.layers.{i}.{{p}}"}, 1)
+    encoder = config.encoder_config
+    return names | expand(ENCODER_TABLES[encoder.model_type], encoder.num_hidden_layers, ENCODER_PREFIXES[origin])

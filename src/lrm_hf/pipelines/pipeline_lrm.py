@@ -18,7 +18,7 @@ from torch import Tensor
 from ..cameras import Cameras, orbit_cameras
 from ..image_processing import LRMImageProcessor, LRMImageProcessorKwargs
 from ..modeling.field import TriplaneField
-from ..modeling.modeling_lrm import LRMModel
+from ..modeling.modeling_base import LRMPreTrainedModel
 from ..rendering import RenderOutput, render
 from ..rendering.packed import MAX_EMPTY_DENSITY, PackedField
 from . import pretrained
@@ -46,7 +46,7 @@ class LRMPipeline(DiffusionPipeline):
     What every `DiffusionPipeline` can do works here too: `to`, `enable_model_cpu_offload`, `set_progress_bar_config`.
 
     Args:
-        model: makes a triplane field of a picture.
+        model: makes a triplane field of a picture: an [`LRMModel`] or a [`TripoSRModel`].
         image_processor: cuts out and frames the object as the model wants it.
 
     Example:
@@ -60,7 +60,7 @@ class LRMPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "model"
 
-    def __init__(self, model: LRMModel, image_processor: LRMImageProcessor):
+    def __init__(self, model: LRMPreTrainedModel, image_processor: LRMImageProcessor):
         super().__init__()
         self.register_modules(model=model, image_processor=image_processor)
 
@@ -95,7 +95,8 @@ class LRMPipeline(DiffusionPipeline):
             source_cameras: the pictures' own cameras, `Cameras` of shape `(batch,)` or `()`, or a tensor `(batch, 16)`;
                 default the model's canonical one.
             cameras: of the frames, `Cameras` of shape `(views,)` or `(batch, views)`; default an orbit that begins at
-                the source camera's side, at its distance and with its focal length.
+                the source camera's side, at its distance and with its focal length. They stand in the field's frame,
+                where the source camera is at azimuth `model.config.source_camera_azimuth` (0 but for TripoSR: 90).
             num_views: frames on that orbit. 0 with `output_type="mesh"`: meshes alone, which is much faster.
             elevation: of that orbit, in degrees; default the model's source camera's, or 20 where that is 0.
             height, width: of the frames, in pixels.
@@ -238,14 +239,15 @@ class LRMPipeline(DiffusionPipeline):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> LRMPipeline:
         """Loads a pipeline from a directory or a Hub repository: one that `save_pretrained` wrote, one that holds a
-        saved [`LRMModel`] alone, or a checkpoint in the layout of OpenLRM 1.0 or 1.1, which is converted on the way.
+        saved model alone, or a checkpoint in the layout of OpenLRM 1.0 or 1.1 or of TripoSR, which is converted on the
+        way.
 
         Args:
             pretrained_model_name_or_path: directory, or repository such as "me/my-lrm".
             kwargs: those of `DiffusionPipeline.from_pretrained`. `dtype` is float32 by default, whatever the file has;
                 `use_safetensors` is True. The other layouts know `model`, `image_processor`, `dtype`, `device_map`,
                 `revision`, `token`, `cache_dir`, `force_download` and `local_files_only`; the saved model `variant`;
-                OpenLRM's `encoder_config`, see `LRMModel.from_original`.
+                the original layouts `encoder_config`, see `LRMModel.from_original`.
 
         Raises:
             OSError: if there is no such directory or repository, it can't be reached, or it holds no such checkpoint.
@@ -347,7 +349,11 @@ class LRMPipeline(DiffusionPipeline):
         if not -90 <= elevation <= 90:
             raise ValueError(f"`elevation` must lie in [-90, 90] degrees, got {elevation}.")
         return orbit_cameras(
-            num_views, elevation, distance=config.source_camera_distance, focal=config.source_camera_focal
+            num_views,
+            elevation,
+            distance=config.source_camera_distance,
+            focal=config.source_camera_focal,
+            azimuth_start=config.source_camera_azimuth,
         )
 
     def _render(

@@ -22,13 +22,18 @@ from transformers.utils import logging
 
 from ..files import replacing
 from ..image_processing import LRMImageProcessor
+from ..modeling.modeling_base import LRMPreTrainedModel
 from ..modeling.modeling_lrm import LRMModel
+from ..modeling.modeling_triposr import TripoSRModel
 
 
 logger = logging.get_logger(__name__)
 
 Layout = Literal["pipeline", "model", "original"]
 COMPONENTS = ("model", "image_processor")
+MODELS: dict[str | None, type[LRMPreTrainedModel]] = {
+    model.config_class.model_type: model for model in (LRMModel, TripoSRModel)
+}
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
 # By this file diffusers' own `DiffusionPipeline.from_pretrained(repo, custom_pipeline=repo)` finds the class.
@@ -97,14 +102,14 @@ def find_layout(source: str, arguments: dict[str, Any]) -> Layout:
             )
         return "pipeline"
     config = _read_json(source, "config.json", hub)
-    if config is not None and config.get("model_type") == LRMModel.config_class.model_type:
+    if config is not None and config.get("model_type") in MODELS:
         return "model"
     if is_original(source, **hub):
         return "original"
     found = "no config.json" if config is None else f"a config.json of model type {config.get('model_type')!r}"
     raise OSError(
         f"{source!r} holds nothing that can be loaded: no model_index.json (a saved pipeline) and {found}. Expected "
-        "what LRMPipeline.save_pretrained or LRMModel.save_pretrained writes, or an original OpenLRM checkpoint."
+        "what save_pretrained of a pipeline or model of lrm_hf writes, or an original checkpoint of OpenLRM or TripoSR."
     )
 
 
@@ -131,7 +136,8 @@ def load_components(source: str, layout: Layout, arguments: dict[str, Any]) -> d
         return {**dict(zip(COMPONENTS, loaded, strict=True)), **given}
     components = dict(given)
     if "model" not in components:
-        components["model"] = LRMModel.from_pretrained(
+        config = _read_json(source, "config.json", hub) or {}
+        components["model"] = MODELS[config.get("model_type")].from_pretrained(
             source, variant=arguments.get("variant"), use_safetensors=arguments.get("use_safetensors"), **options
         )
     if "image_processor" not in components:
