@@ -51,7 +51,8 @@ class MeshObject:
         return MeshObject(triangles, self.uv, self.colours, self.texture_index, self.textures)
 
     def stretch(self, factors: np.ndarray) -> MeshObject:
-        """The object scaled by `factors` (3,) along the axes, then all over so that half of the diagonal of its box is 1 again."""
+        """The object scaled by `factors` `(3,)` along the axes, then all over, so that half its box's diagonal is 1
+        again."""
         triangles = self.triangles.astype(np.float64) * factors
         stretched = MeshObject(triangles, self.uv, self.colours, self.texture_index, self.textures)
         low, high = stretched.bounds
