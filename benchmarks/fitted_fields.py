@@ -37,6 +37,8 @@ PLANE_SIZE = 64
 VIEWS, VIEW_SIZE = 48, 128
 # half-width of the band around the surface that gets half of the points, in world units
 BAND = 0.06
+# raw densities, before a softplus
+CLEARLY_EMPTY, CLEARLY_SOLID = -9.0, 40.0
 # the object's half diagonal is 1; a little less keeps it off the box's faces
 SCALE = 0.95
 
@@ -77,6 +79,13 @@ def is_filled(views: ObjectViews, points: Tensor) -> Tensor:
     return ((depth > 0) & (depth <= distance + 2e-3)).all(dim=0)
 
 
+def clearness_loss(raw: Tensor, filled: Tensor) -> Tensor:
+    """How far raw densities are from clearly empty and clearly solid: the gradient of `occupancy_loss` fades away long
+    before, and leaves a haze and a soft object that no converged model has."""
+    missing = torch.where(filled > 0, CLEARLY_SOLID - raw, raw - CLEARLY_EMPTY).clamp(min=0)
+    return F.smooth_l1_loss(missing, torch.zeros_like(missing))
+
+
 def fit(views: ObjectViews, shape: str, steps: int, points_per_step: int, seed: int) -> TriplaneField:
     """Planes and MLP of one of `SHAPES` that reproduce what the views saw."""
     torch.manual_seed(seed)
@@ -96,11 +105,12 @@ def fit(views: ObjectViews, shape: str, steps: int, points_per_step: int, seed: 
         points = torch.cat([near, torch.rand(third, 3) * 2 - 1])
         filled = is_filled(views, points)[None, :, None].float()
         field = TriplaneField(planes, *mlp.parameters_in_float32(), config)
-        density, _ = field.query(points[None])
+        raw, _ = field.raw(points[None])
         # colours a little behind the surface count as the surface's: that is where rays end
         behind = (surface[chosen] + directions[chosen] * 0.01 * torch.rand(2 * third, 1))[None]
         rgb = field.query(behind)[1]
-        loss = occupancy_loss(density, filled) + 2 * surface_color_loss(rgb, colors[chosen][None], torch.ones(1, 1, 1))
+        loss = occupancy_loss(field.density_from_raw(raw), filled) + 0.1 * clearness_loss(raw, filled)
+        loss = loss + 2 * surface_color_loss(rgb, colors[chosen][None], torch.ones(1, 1, 1))
         loss = loss + 0.01 * plane_variation_loss(field)
         optimizer.zero_grad()
         loss.backward()

@@ -1,154 +1,249 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""A field that is asked only where something can be: for looking at a field often, without gradients.
+"""The quick way in torch: only samples that a picture can show are evaluated, packed into dense lists.
 
-Two savings. The first linear layer is folded into the planes, which is exact up to rounding, since bilinear
-interpolation is linear: W [f1; f2; f3] = W1 f1 + W2 f2 + W3 f3. And points in cells that hold no density to speak of
-are not evaluated at all, which is bounded by `MAX_EMPTY_DENSITY`.
+Two things are left out: samples in empty cells (see `occupancy`), and what lies behind the point where a ray's
+transmittance has fallen below a limit. For the latter rays are worked through front to back in blocks of samples. Each
+decision is taken for each ray by itself, so that neither batch nor chunk size changes anything.
+
+Where neighbouring samples are averaged before the density's activation, a sample counts as soon as one of its
+neighbours lies in an occupied cell: the mean of a high and a low raw density is not the low one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..modeling.field import TriplaneField
+from . import dense
+from .compositing import compositing_weights, neighbor_mean
+from .dense import OUTSIDE, middle_u
+from .folding import FoldedField, fold
+from .occupancy import is_occupied
+from .sampling import bin_depths, importance_depths, stratified_depths
 
 
-# a point whose neighbourhood stays below this density, per radius of the box, adds an alpha of at most 1e-3 along a
-# piece of ray as long as a fiftieth of the radius
-MAX_EMPTY_DENSITY = 0.05
-# points probed per cell along each axis, both faces included
-PROBES = 3
-# raw density of a point that is not evaluated: no activation leaves anything of it
-EMPTY = -1e9
-CHUNK_POINTS = 2**17
+# samples of a ray between two looks at its transmittance: fewer save evaluations, more save calls
+BLOCK = 12
 
 
-@dataclass(frozen=True, eq=False)
-class PackedField(TriplaneField):
-    """A triplane field with what is known of it ahead; made by `PackedField.pack`. It carries no gradients.
+def render_rays(
+    field: TriplaneField | FoldedField,
+    samples: int,
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    hit: Tensor,
+    background: Tensor,
+    *jitter: Tensor,
+    occupancy: Tensor | None = None,
+    min_transmittance: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rays `(batch, n, ...)` to colour `(batch, n, 3)`, depth and opacity `(batch, n, 1)`.
 
-    Attributes:
-        table: `(batch * 3 * (height + 2) * (width + 2), hidden)` planes times the first layer, with a rim of zeros.
-        occupied: `(batch, resolution, resolution, resolution)` bool, indexed by x, y, z: cells worth a look.
+    Args:
+        occupancy: `(batch, cells, cells, cells)` bool from `occupancy_grid`; none: nowhere is empty.
+        min_transmittance: what lies behind less than this is not looked at.
     """
+    folded = field if isinstance(field, FoldedField) else fold(field)
+    if occupancy is None and min_transmittance <= 0:
+        return dense.render_rays(folded, samples, origins, directions, near, far, hit, background, *jitter)
+    batch, count = hit.shape[:2]
+    kept = hit.reshape(-1).nonzero()[:, 0]
+    origins, directions, near, far, background_kept, *jitter_kept = (
+        tensor.reshape(batch * count, -1)[kept]
+        for tensor in (origins, directions, near, far, background, *jitter)
+    )
+    rays = _Rays(
+        folded,
+        origins,
+        directions,
+        kept // count if batch > 1 else None,
+        occupancy,
+        -math.log(min_transmittance) if min_transmittance > 0 else math.inf,
+    )
+    way = _uniform if folded.config.sampling == "uniform" else _importance
+    color, depth, opacity = way(rays, samples, near, far, jitter_kept)
+    color = color + background_kept * (1 - opacity)
+    empty = near.new_zeros(batch * count, 1)
+    return (
+        background.reshape(-1, 3).index_copy(0, kept, color).reshape(batch, count, 3),
+        empty.index_copy(0, kept, depth).reshape(batch, count, 1),
+        empty.index_copy(0, kept, opacity).reshape(batch, count, 1),
+    )
 
-    table: Tensor
-    occupied: Tensor
 
-    @classmethod
-    @torch.no_grad()
-    def pack(cls, field: TriplaneField, resolution: int = 64, progress: bool = False) -> PackedField:
-        """Folds the first layer and finds the cells that hold something.
+class _Rays(NamedTuple):
+    """Rays of one chunk, and what they look at. `owner`: batch entry of each, none for a batch of one."""
 
-        A cell is left out only if none of its probes and none of those of the 26 cells around it reaches
-        `MAX_EMPTY_DENSITY`. The result is kept with the field until its planes or weights change in place.
+    folded: FoldedField
+    origins: Tensor  # [rays, 3]
+    directions: Tensor  # [rays, 3]
+    owner: Tensor | None  # [rays]
+    occupancy: Tensor | None
+    limit: float  # optical depth behind which nothing is seen
 
-        Args:
-            field: what to look at.
-            resolution: cells along each axis of the box.
-            progress: shows a progress bar.
-        """
-        if isinstance(field, PackedField):
-            return field
-        known = getattr(field, "_packed", None)
-        tensors = (field.planes, *field.weights, *field.biases)
-        # tensors made in inference mode count no versions, and can't be changed in place outside of it
-        version = (resolution, *(0 if part.is_inference() else part._version for part in tensors))
-        if known is not None and known[0] == version:
-            return known[1]
-        with torch.autocast(field.device.type, enabled=False):
-            packed = cls._pack(field, resolution, progress)
-        object.__setattr__(field, "_packed", (version, packed))  # the field is frozen for everybody else
-        return packed
+    def live(self, depths: Tensor) -> Tensor:
+        """`(rays, samples)` bool: samples in occupied cells."""
+        if self.occupancy is None:
+            return torch.ones_like(depths, dtype=torch.bool)
+        with torch.no_grad():
+            radius = float(self.folded.config.radius)
+            return is_occupied(self.occupancy, radius, self.origins, self.directions, depths, self.owner)
 
-    @classmethod
-    def _pack(cls, field: TriplaneField, resolution: int, progress: bool) -> PackedField:
-        batch = len(field)
-        parts = (
-            field.planes.detach(),
-            tuple(w.detach() for w in field.weights),
-            tuple(b.detach() for b in field.biases),
-        )
-        folded = torch.einsum(
-            "bpchw,pcd->bphwd", parts[0], parts[1][0].t().reshape(3, field.config.channels, -1)
-        )  # [batch, 3, height, width, hidden]
-        table = F.pad(folded, (0, 0, 1, 1, 1, 1)).reshape(-1, folded.shape[-1])
-        everything = torch.ones(batch, 1, 1, 1, dtype=torch.bool, device=field.device)
-        packed = cls(*parts, field.config, table, everything)
+    def evaluate(self, index: Tensor, depths: Tensor, inside_only: bool) -> Tensor:
+        """Raw density and colour `(n, 4)` at samples with the flat numbers `index` of `depths` `(rays, samples)`."""
+        ray = index // depths.shape[1]
+        points = self.origins[ray] + depths.reshape(-1)[index][:, None] * self.directions[ray]
+        output = self.folded.evaluate(points, None if self.owner is None else self.owner[ray])
+        if inside_only:
+            outside = (points.abs() > self.folded.config.radius).any(dim=1)
+            if bool(outside.any()):
+                raw = output[:, :1].masked_fill(outside[:, None], OUTSIDE)
+                output = torch.cat([raw, output[:, 1:].masked_fill(outside[:, None], 0.0)], dim=1)
+        return output
 
-        count = resolution * (PROBES - 1) + 1
-        axis = torch.linspace(-1, 1, count, device=field.device) * field.config.radius
-        density = torch.empty(batch, count, count, count, device=field.device)
-        slab = max(1, CHUNK_POINTS // (batch * count * count))
-        for start in tqdm(range(0, count, slab), desc="Finding empty space", disable=not progress, leave=False):
-            x = axis[start : start + slab]
-            points = torch.stack(torch.meshgrid(x, axis, axis, indexing="ij"), dim=-1).reshape(1, -1, 3)
-            density[:, start : start + len(x)] = packed.query(points.expand(batch, -1, 3))[0].reshape(
-                batch, len(x), count, count
-            )
-        # most of a cell, then of its neighbours
-        highest = F.max_pool3d(density[:, None], kernel_size=PROBES, stride=PROBES - 1)
-        highest = F.max_pool3d(highest, kernel_size=3, stride=1, padding=1)[:, 0]
-        occupied = highest * field.config.radius > MAX_EMPTY_DENSITY
-        return cls(*parts, field.config, table, occupied)
 
-    def __getitem__(self, index: int | slice | Tensor | list[int]) -> TriplaneField:
-        """A part of the batch, as a plain field that is packed anew where that pays."""
-        return self._plain()[index]
+class _Found(NamedTuple):
+    """Samples that were evaluated."""
 
-    def to(self, device: torch.device | str) -> TriplaneField:
-        """A plain field on another device."""
-        return self._plain().to(device)
+    index: Tensor  # [n] flat, of [rays, samples]
+    output: Tensor  # [n, 4] raw density and colour
 
-    def _plain(self) -> TriplaneField:
-        return TriplaneField(self.planes, self.weights, self.biases, self.config)
 
-    def raw(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """As `TriplaneField.raw`; where nothing can be, the density is zero and the colour black."""
-        if points.ndim != 3 or points.shape[-1] != 3 or points.shape[0] != len(self):
-            raise ValueError(f"`points` must have shape ({len(self)}, n, 3), got {tuple(points.shape)}.")
-        points = points.to(self.planes.dtype)
-        with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
-            batch, count = points.shape[:2]
-            live = self._live(points).reshape(-1)
-            index = live.nonzero()[:, 0]
-            output = self._evaluate(points.reshape(-1, 3)[index], index // count)
-            raw = points.new_full((batch * count, 1), EMPTY).index_copy_(0, index, output[:, :1])
-            padding = self.config.color_padding
-            color = torch.sigmoid(output[:, 1:]) * (1 + 2 * padding) - padding
-            rgb = points.new_zeros(batch * count, 3).index_copy_(0, index, color)
-        return raw.reshape(batch, count, 1), rgb.reshape(batch, count, 3)
+def _uniform(
+    rays: _Rays, samples: int, near: Tensor, far: Tensor, jitter: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    depths = bin_depths(near, far, samples, jitter[0] if jitter else 0.5)
+    live = rays.live(depths)
+    length = (far - near) / samples if rays.folded.config.step_length == "metric" else torch.full_like(near, 1 / samples)
+    passed = torch.zeros_like(near)  # optical depth so far
+    optical = torch.zeros_like(depths)
+    found = []
+    for start in range(0, samples, BLOCK):
+        part = slice(start, start + BLOCK)
+        index = _flat(live[:, part] & (passed < rays.limit), start, samples)
+        output = rays.evaluate(index, depths, inside_only=False)
+        found.append(_Found(index, output))
+        with torch.no_grad():
+            density = rays.folded.density_from_raw(output[:, 0])
+            optical.view(-1)[index] = density * length[index // samples, 0]
+            passed += optical[:, part].sum(dim=1, keepdim=True)
+    index, output = _join(found)
+    if output.requires_grad or depths.requires_grad:
+        density = rays.folded.density_from_raw(output[:, 0]) * length[index // samples, 0]
+        optical = torch.zeros_like(optical).view(-1).index_copy(0, index, density).view(depths.shape)
+    weights = compositing_weights(optical, torch.ones_like(near))
+    return _accumulate(weights, weights, depths, index, output)
 
-    def _live(self, points: Tensor) -> Tensor:
-        """`(batch, n)`: whether a point lies in an occupied cell; points beside the box count with the outermost."""
-        resolution = self.occupied.shape[1]
-        cell = ((points / self.config.radius + 1) * (resolution / 2)).clamp(0, resolution - 1).long()
-        flat = (cell[..., 0] * resolution + cell[..., 1]) * resolution + cell[..., 2]
-        return self.occupied.flatten(1).gather(1, flat)
 
-    def _evaluate(self, points: Tensor, owner: Tensor) -> Tensor:
-        """MLP output `(n, 4)` at points `(n, 3)` of the batch entries `owner` `(n,)`."""
-        height, width = self.planes.shape[-2:]
-        axes = torch.tensor(self.config.plane_axes, device=points.device)
-        size = torch.tensor([width, height], dtype=points.dtype, device=points.device)
-        position = ((points / self.config.radius)[:, axes] + 1) * (size / 2) - 0.5  # [n, 3 planes, (width, height)]
-        # the rim of zeros takes what lies beyond the outermost texels; further out the weights are zero as well
-        position = torch.maximum(torch.minimum(position, size), -torch.ones_like(size))
-        corner = torch.minimum(position.floor(), size - 1)
-        x, y = (position - corner).unbind(-1)
-        column, row = (corner.long() + 1).unbind(-1)
-        plane = owner[:, None] * 3 + torch.arange(3, device=points.device)
-        first = (plane * (height + 2) + row) * (width + 2) + column
-        rows = torch.stack([first, first + 1, first + width + 2, first + width + 3], dim=-1)
-        shares = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], dim=-1)
-        hidden = F.embedding_bag(rows.flatten(1), self.table, mode="sum", per_sample_weights=shares.flatten(1))
-        hidden = hidden + self.biases[0]
-        activation = F.relu if self.config.hidden_act == "relu" else F.silu
-        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
-            hidden = F.linear(activation(hidden), weight, bias)
-        return hidden
+def _importance(
+    rays: _Rays, samples: int, near: Tensor, far: Tensor, jitter: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    half = samples // 2
+    coarse = stratified_depths(near, far, half, jitter[0] if jitter else 0.5)
+    coarse_live = rays.live(coarse)
+    raw = torch.full_like(coarse, OUTSIDE)
+    first, optical = _march(rays, coarse, raw, _beside(coarse_live))
+    u = jitter[1].sort(dim=-1).values if jitter else middle_u(coarse)
+    fine = importance_depths(coarse, compositing_weights(optical, torch.ones_like(near)), u)
+
+    # both are ascending: where each goes in the list of all
+    number = torch.arange(half, device=near.device)
+    coarse_place = torch.searchsorted(fine, coarse.detach().contiguous()) + number
+    fine_place = torch.searchsorted(coarse.detach().contiguous(), fine, right=True) + number
+    depths = _merge(coarse, coarse_place, fine, fine_place)
+    live = _merge(coarse_live, coarse_place, rays.live(fine), fine_place)
+    known = torch.zeros_like(coarse_live).view(-1).index_fill_(0, first.index, True).view(coarse.shape)
+    known = _merge(known, coarse_place, torch.zeros_like(coarse_live), fine_place)
+    raw = _merge(raw, coarse_place, torch.full_like(raw, OUTSIDE), fine_place)
+    second, optical = _march(rays, depths, raw, _beside(live) & ~known)
+
+    moved = first.index // half * samples + coarse_place.view(-1)[first.index]
+    index, output = _join([_Found(moved, first.output), second])
+    if output.requires_grad or depths.requires_grad:
+        raw = torch.full_like(raw, OUTSIDE).view(-1).index_copy(0, index, output[:, 0]).view(depths.shape)
+        optical = _optical_depths(rays, raw, depths)
+    weights = compositing_weights(optical, torch.ones_like(near))
+    middles = neighbor_mean(depths[..., None])[..., 0]
+    # a piece has the mean of its ends' colours: half of its weight goes to each
+    half_weights = 0.5 * weights
+    ends = torch.nn.functional.pad(half_weights, (0, 1)) + torch.nn.functional.pad(half_weights, (1, 0))
+    return _accumulate(weights, ends, middles, index, output)
+
+
+def _march(rays: _Rays, depths: Tensor, raw: Tensor, wanted: Tensor) -> tuple[_Found, Tensor]:
+    """Evaluates the wanted samples of each ray, front to back, as long as anything is seen of them.
+
+    Args:
+        depths: `(rays, samples)`, ascending.
+        raw: raw density there, `OUTSIDE` where it is not known; what is evaluated is written into it.
+        wanted: bool.
+
+    Returns:
+        What was evaluated, and the optical depth `(rays, samples - 1)` of the pieces between samples.
+    """
+    samples = depths.shape[1]
+    passed = torch.zeros_like(depths[:, :1])
+    optical, found = [], []
+    for start in range(0, samples, BLOCK):
+        part = slice(start, start + BLOCK)
+        index = _flat(wanted[:, part] & (passed < rays.limit), start, samples)
+        output = rays.evaluate(index, depths, inside_only=True)
+        found.append(_Found(index, output))
+        with torch.no_grad():
+            raw.view(-1)[index] = output[:, 0]
+            pieces = slice(max(0, start - 1), start + BLOCK)
+            optical.append(_optical_depths(rays, raw[:, pieces], depths[:, pieces]))
+            passed += optical[-1].sum(dim=1, keepdim=True)
+    return _join(found), torch.cat(optical, dim=1)
+
+
+def _optical_depths(rays: _Rays, raw: Tensor, depths: Tensor) -> Tensor:
+    """Of the pieces between neighbouring samples, whose raw densities are averaged first."""
+    density = rays.folded.density_from_raw(neighbor_mean(raw[..., None])[..., 0])
+    return density * (depths[:, 1:] - depths[:, :-1]).clamp(min=0)  # merging is exact up to rounding
+
+
+def _accumulate(
+    weights: Tensor, sample_weights: Tensor, depths: Tensor, index: Tensor, output: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour before its background, depth and opacity, from the weights of pieces and of samples."""
+    rays, samples = sample_weights.shape
+    shares = output[:, 1:] * sample_weights.reshape(-1)[index][:, None]
+    color = output.new_zeros(rays, 3).index_add(0, index // samples, shares)
+    opacity = weights.sum(dim=1, keepdim=True).clamp(max=1.0)
+    empty = opacity <= 0
+    depth = (weights * depths).sum(dim=1, keepdim=True) / torch.where(empty, torch.ones_like(opacity), opacity)
+    depth = torch.maximum(torch.minimum(depth, depths[:, -1:]), depths[:, :1])
+    return color, torch.where(empty, torch.zeros_like(depth), depth), opacity
+
+
+def _beside(live: Tensor) -> Tensor:
+    """Live samples and their neighbours along the ray."""
+    wide = live.clone()
+    wide[:, 1:] |= live[:, :-1]
+    wide[:, :-1] |= live[:, 1:]
+    return wide
+
+
+def _flat(chosen: Tensor, start: int, samples: int) -> Tensor:
+    """Flat numbers, in `(rays, samples)`, of the samples chosen from a block that begins at `start`."""
+    width = chosen.shape[1]
+    index = chosen.reshape(-1).nonzero()[:, 0]
+    ray = index // width
+    return index + ray * (samples - width) + start
+
+
+def _merge(coarse: Tensor, coarse_place: Tensor, fine: Tensor, fine_place: Tensor) -> Tensor:
+    """`(rays, n)` and `(rays, n)` to `(rays, 2 n)`."""
+    both = coarse.new_empty(coarse.shape[0], 2 * coarse.shape[1])
+    return both.scatter(1, coarse_place, coarse).scatter(1, fine_place, fine)
+
+
+def _join(found: list[_Found]) -> _Found:
+    return _Found(torch.cat([part.index for part in found]), torch.cat([part.output for part in found]))

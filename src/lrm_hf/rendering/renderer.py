@@ -1,13 +1,12 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""The one door to rendering: a field and cameras in, pictures out.
-
-This is the plain torch path: the reference that every faster path is compared with.
-"""
+"""The one door to rendering: a field and cameras in, pictures out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +15,14 @@ from tqdm.auto import tqdm
 
 from ..cameras import Cameras, camera_rays
 from ..modeling.field import TriplaneField
-from .compositing import accumulate, compositing_weights, neighbor_mean
-from .sampling import bin_depths, importance_depths, ray_box_intersection, stratified_depths
+from . import dense, occupancy, packed
+from .backends import choose_backend, triton_kernels
+from .folding import FoldedField, fold
+from .sampling import ray_box_intersection
 
 
-# raw density of a sample outside the box: no activation leaves anything of it, also after averaging with a neighbour
-OUTSIDE = -1e9
+# what lies behind less than this is not looked at, where that is allowed
+MIN_TRANSMITTANCE = 1e-4
 # points evaluated at a time on a CPU: large enough to keep both cores busy, small enough to stay near the caches
 CPU_CHUNK_POINTS = 2**17
 # share of a GPU's free memory that one chunk may take
@@ -56,6 +57,8 @@ def render(
     generator: torch.Generator | None = None,
     noise: tuple[Tensor, Tensor] | None = None,
     chunk_size: int | None = None,
+    backend: str = "auto",
+    exact: bool | None = None,
     progress: bool = False,
 ) -> RenderOutput:
     """Volume-renders a batch of fields.
@@ -63,6 +66,11 @@ def render(
     Without `generator` and `noise` the result is deterministic: the same call gives the same bytes. Differentiable with
     respect to planes, MLP weights and cameras; where gradients are wanted and the rays do not fit into one chunk, each
     chunk is computed again in the backward pass instead of being kept.
+
+    Where no gradients are wanted, empty space and what lies behind opaque surfaces is not evaluated: cells of the box
+    that can't give an alpha above 1e-4, and samples behind a transmittance of 1e-4. Such pictures differ from exact
+    ones by less than 4/255 everywhere and by far less on average; `exact=True` shows by how much. What is found out
+    about a field is kept with it, and found out again when its planes or weights change in place.
 
     Args:
         field: `batch` fields.
@@ -78,60 +86,127 @@ def render(
             `(batch, views, rays, n)`, n = num_samples / 2; for uniform sampling a single jitter
             `(batch, views, rays, num_samples)` in a tuple of one. Rays count row by row.
         chunk_size: points that are evaluated at a time; default by the free memory. Changes only time and memory.
+        backend: `"torch"`, `"triton"` (an error that says why where it can't be had), or `"auto"`: what the environment
+            variable `LRM_HF_BACKEND` says, and without it Triton where there is a CUDA device that it runs on.
+        exact: `True` evaluates every sample; with torch that is the plain reference that all else is compared with.
+            `False` leaves out what hardly shows, as described above, also where gradients are wanted. Default: exact
+            where gradients are wanted.
         progress: shows a progress bar over chunks.
 
     Raises:
         TypeError: if `field` or `cameras` is something else.
         ValueError: if sizes, shapes or numbers make no sense; a field or a background that is not finite and degenerate
-            cameras included.
+            cameras included. Also if the backend can't render this field.
+        ImportError: if the backend is not installed.
+        MemoryError: if the memory does not suffice; the message names what to lower.
     """
-    cameras, rgb = _check_inputs(field, cameras, height, width, background, num_samples, chunk_size)
+    cameras, rgb = _check_inputs(field, cameras, height, width, background, num_samples, chunk_size, exact)
+    chosen = choose_backend(field, backend)
     batch, views = cameras.shape
-    config = field.config
-    samples = num_samples or config.num_samples
+    samples = num_samples or field.config.num_samples
     if anchors is not None:
         anchors = _broadcast("anchors", anchors, (batch, views, 2), field.device)
-    with torch.autocast(field.device.type, enabled=False):
-        origins, directions = camera_rays(cameras, height, width, anchors, full_size)
-        rays = views * height * width
-        origins, directions = origins.reshape(batch, rays, 3), directions.reshape(batch, rays, 3)
-        near, far, hit = ray_box_intersection(origins, directions, config.radius * config.bounds_scale)
-        hit = hit & (far - near > config.min_ray_length)
-        jitter = _sampling_noise(config.sampling, (batch, rays), samples, generator, noise, field.device)
-        rgb = rgb[:, :, None].expand(batch, views, height * width, 3).reshape(batch, rays, 3)
-
-        # rays that hit the box, packed to the front of each object's list; what is left over is the background
-        count = int(hit.sum(dim=1).max())
-        order = (~hit[..., 0]).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
-        inputs = [_pack(tensor, order) for tensor in (origins, directions, near, far, hit, rgb, *jitter)]
-        color, depth, opacity = _render_in_chunks(field, inputs, samples, chunk_size, progress)
-
-        images = rgb.scatter(1, order[..., None].expand(-1, -1, 3), color)
-        empty = torch.zeros_like(near)
-        depth = empty.scatter(1, order[..., None], depth)
-        opacity = empty.scatter(1, order[..., None], opacity)
+    needs_grad = torch.is_grad_enabled() and any(
+        tensor.requires_grad
+        for tensor in (field.planes, *field.weights, *field.biases, cameras.cam2world, cameras.intrinsics, rgb)
+    )
+    bounded = not (needs_grad if exact is None else exact)
+    try:
+        with torch.autocast(field.device.type, enabled=False):
+            way = _choose_way(field, chosen, bounded, exact)
+            origins, directions = camera_rays(cameras, height, width, anchors, full_size)
+            color, depth, opacity = _render_views(
+                field, way, origins, directions, rgb, samples, generator, noise, chunk_size, progress, needs_grad
+            )
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"out of memory on {field.device} while rendering {batch} x {views} pictures of {height} x {width} pixels: "
+            f"lower `chunk_size` (now {chunk_size or _default_chunk_size(field)} points), or render fewer views or "
+            f"fewer pixels at a time. ({error})"
+        ) from error
     return RenderOutput(
-        images.reshape(batch, views, height, width, 3).permute(0, 1, 4, 2, 3),
+        color.reshape(batch, views, height, width, 3).permute(0, 1, 4, 2, 3),
         depth.reshape(batch, views, 1, height, width),
         opacity.reshape(batch, views, 1, height, width),
     )
 
 
+class _Way(NamedTuple):
+    """How the rays of one call are rendered."""
+
+    render_rays: Callable[..., tuple[Tensor, Tensor, Tensor]]  # (field, samples, rays ...) -> colour, depth, opacity
+    field: TriplaneField | FoldedField  # as `render_rays` takes it
+    occupancy: Tensor | None  # [batch, cells, cells, cells]
+
+
+def _choose_way(field: TriplaneField, backend: str, bounded: bool, exact: bool | None) -> _Way:
+    if backend == "torch" and (exact is True or type(field).raw is not TriplaneField.raw):
+        return _Way(dense.render_rays, field, None)
+    cells = occupancy.occupancy_grid(field) if bounded and occupancy.can_use(field.config) else None
+    limits = {"occupancy": cells, "min_transmittance": MIN_TRANSMITTANCE if bounded else 0.0}
+    if backend == "triton":
+        return _Way(partial(triton_kernels().render_rays, **limits), field, cells)
+    return _Way(partial(packed.render_rays, **limits), fold(field), cells)
+
+
+def _render_views(
+    field: TriplaneField,
+    way: _Way,
+    origins: Tensor,
+    directions: Tensor,
+    rgb: Tensor,
+    samples: int,
+    generator: torch.Generator | None,
+    noise: Sequence[Tensor] | None,
+    chunk_size: int | None,
+    progress: bool,
+    needs_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rays `(batch, views, height, width, 3)` and backgrounds `(batch, views, 3)` to colour `(batch, rays, 3)`, depth
+    and opacity `(batch, rays, 1)`."""
+    config = field.config
+    batch, views, height, width, _ = origins.shape
+    rays = views * height * width
+    origins, directions = origins.reshape(batch, rays, 3), directions.reshape(batch, rays, 3)
+    near, far, hit = ray_box_intersection(origins, directions, config.radius * config.bounds_scale)
+    hit = hit & (far - near > config.min_ray_length)
+    if way.occupancy is not None:
+        with torch.no_grad():
+            radius = float(config.radius)
+            hit = hit & occupancy.touches_occupied(way.occupancy, radius, origins, directions, near, far)
+    jitter = _sampling_noise(config.sampling, (batch, rays), samples, generator, noise, field.device)
+    rgb = rgb[:, :, None].expand(batch, views, height * width, 3).reshape(batch, rays, 3)
+
+    # rays that can hit something, packed to the front of each object's list; what is left over is the background
+    count = int(hit.sum(dim=1).max())
+    order = (~hit[..., 0]).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
+    inputs = [_pack(tensor, order) for tensor in (origins, directions, near, far, hit, rgb, *jitter)]
+    color, depth, opacity = _render_in_chunks(way, inputs, samples, chunk_size, progress, needs_grad)
+
+    empty = torch.zeros_like(near)
+    return (
+        rgb.scatter(1, order[..., None].expand(-1, -1, 3), color),
+        empty.scatter(1, order[..., None], depth),
+        empty.scatter(1, order[..., None], opacity),
+    )
+
+
 def _render_in_chunks(
-    field: TriplaneField, inputs: list[Tensor], samples: int, chunk_size: int | None, progress: bool
+    way: _Way, inputs: list[Tensor], samples: int, chunk_size: int | None, progress: bool, needs_grad: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, rays = inputs[0].shape[:2]
+    field = way.field.field if isinstance(way.field, FoldedField) else way.field
     step = max(1, (chunk_size or _default_chunk_size(field)) // max(1, batch * samples))
     chunks = range(0, rays, step)
-    sources = (field.planes, *field.weights, *field.biases, *inputs)
-    needs_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in sources)
     outputs = []
     for start in tqdm(chunks, desc="Rendering", disable=not progress or len(chunks) < 4, leave=False):
         part = [tensor[:, start : start + step] for tensor in inputs]
         if needs_grad and len(chunks) > 1:
-            outputs.append(checkpoint(_render_rays, field, samples, *part, use_reentrant=False))
+            outputs.append(checkpoint(way.render_rays, way.field, samples, *part, use_reentrant=False))
         else:
-            outputs.append(_render_rays(field, samples, *part))
+            outputs.append(way.render_rays(way.field, samples, *part))
     if not outputs:
         empty = inputs[0].new_zeros(batch, 0, 1)
         return empty.expand(-1, -1, 3), empty, empty
@@ -139,68 +214,12 @@ def _render_in_chunks(
     return color, depth, opacity
 
 
-def _render_rays(
-    field: TriplaneField,
-    samples: int,
-    origins: Tensor,
-    directions: Tensor,
-    near: Tensor,
-    far: Tensor,
-    hit: Tensor,
-    background: Tensor,
-    *jitter: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rays `(batch, n, ...)` to colour `(batch, n, 3)`, depth and opacity `(batch, n, 1)`."""
-    config = field.config
-    if config.sampling == "uniform":
-        depths = bin_depths(near, far, samples, jitter[0] if jitter else 0.5)
-        raw, rgb = _evaluate(field, origins, directions, depths)
-        density = field.density_from_raw(raw[..., 0])
-        length = (far - near) / samples if config.step_length == "metric" else 1.0 / samples
-        weights = compositing_weights(density, length * torch.ones_like(density))
-        weights = weights * hit
-        return accumulate(weights, rgb, depths, background)
-
-    half = samples // 2
-    depths = stratified_depths(near, far, half, jitter[0] if jitter else 0.5)
-    raw, rgb = _evaluate(field, origins, directions, depths, inside_only=True)
-    with torch.no_grad():
-        coarse, _, _ = _composite_neighbors(field, depths, raw, rgb)
-        if jitter:
-            u = jitter[1]
-        else:
-            u = (torch.arange(half, dtype=near.dtype, device=near.device) + 0.5) / half
-            u = u.expand(*depths.shape[:-1], half)
-    fine = importance_depths(depths, coarse, u)
-    fine_raw, fine_rgb = _evaluate(field, origins, directions, fine, inside_only=True)
-    depths, order = torch.cat([depths, fine], dim=-1).sort(dim=-1, stable=True)
-    raw = torch.cat([raw, fine_raw], dim=-2).gather(-2, order[..., None])
-    rgb = torch.cat([rgb, fine_rgb], dim=-2).gather(-2, order[..., None].expand(*order.shape, 3))
-    weights, rgb, depths = _composite_neighbors(field, depths, raw, rgb)
-    return accumulate(weights * hit, rgb, depths, background)
-
-
-def _composite_neighbors(
-    field: TriplaneField, depths: Tensor, raw: Tensor, rgb: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights, colours and depths of the pieces between neighbouring samples. The raw density is averaged before its
-    activation, as in the original."""
-    density = field.density_from_raw(neighbor_mean(raw)[..., 0])
-    weights = compositing_weights(density, depths[..., 1:] - depths[..., :-1])
-    return weights, neighbor_mean(rgb), neighbor_mean(depths[..., None])[..., 0]
-
-
-def _evaluate(
-    field: TriplaneField, origins: Tensor, directions: Tensor, depths: Tensor, inside_only: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Raw density `(batch, n, samples, 1)` and colour `(batch, n, samples, 3)` at depths `(batch, n, samples)`."""
-    points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
-    raw, rgb = field.raw(points.flatten(1, 2))
-    raw, rgb = raw.unflatten(1, depths.shape[1:]), rgb.unflatten(1, depths.shape[1:])
-    if inside_only:
-        outside = (points.abs() > field.config.radius).any(dim=-1, keepdim=True)
-        raw, rgb = raw.masked_fill(outside, OUTSIDE), rgb.masked_fill(outside, 0.0)
-    return raw, rgb
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a CPU torch raises plain runtime errors, which only their text tells apart."""
+    text = str(error).lower()
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(
+        part in text for part in ("can't allocate memory", "not enough memory", "out of memory")
+    )
 
 
 def _sampling_noise(
@@ -237,6 +256,7 @@ def _check_inputs(
     background: float | Sequence[float] | Tensor,
     num_samples: int | None,
     chunk_size: int | None,
+    exact: bool | None,
 ) -> tuple[Cameras, Tensor]:
     if not isinstance(field, TriplaneField):
         raise TypeError(f"`field` must be a TriplaneField, got {type(field).__name__}.")
@@ -249,6 +269,8 @@ def _check_inputs(
             raise TypeError(f"`{name}` must be an integer, got {value!r}.")
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    if exact not in (None, True, False):
+        raise TypeError(f"`exact` must be True, False or None, got {exact!r}.")
     if num_samples is not None and field.config.sampling == "importance" and (num_samples < 8 or num_samples % 2):
         raise ValueError(f"`num_samples` must be even and at least 8 for importance sampling, got {num_samples}.")
     if len(cameras.shape) > 2:
