@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..modeling.field import TriplaneField
 from . import dense
-from .compositing import compositing_weights, neighbor_mean
+from .compositing import compositing_weights
 from .dense import OUTSIDE, middle_u
 from .folding import FoldedField, fold
 from .occupancy import is_occupied
@@ -67,8 +67,8 @@ def render_rays(
         -math.log(min_transmittance) if min_transmittance > 0 else math.inf,
     )
     way = _uniform if folded.config.sampling == "uniform" else _importance
-    color, depth, opacity = way(rays, samples, near, far, jitter_kept)
-    color = color + background_kept * (1 - opacity)
+    seen, color, depth, opacity = way(rays, samples, near, far, jitter_kept)
+    kept, color = kept[seen], color + background_kept[seen] * (1 - opacity)
     empty = near.new_zeros(batch * count, 1)
     return (
         background.reshape(-1, 3).index_copy(0, kept, color).reshape(batch, count, 3),
@@ -87,6 +87,10 @@ class _Rays(NamedTuple):
     occupancy: Tensor | None
     limit: float  # optical depth behind which nothing is seen
 
+    def part(self, index: Tensor) -> _Rays:
+        owner = None if self.owner is None else self.owner[index]
+        return self._replace(origins=self.origins[index], directions=self.directions[index], owner=owner)
+
     def live(self, depths: Tensor) -> Tensor:
         """`(rays, samples)` bool: samples in occupied cells."""
         if self.occupancy is None:
@@ -95,11 +99,11 @@ class _Rays(NamedTuple):
             radius = float(self.folded.config.radius)
             return is_occupied(self.occupancy, radius, self.origins, self.directions, depths, self.owner)
 
-    def evaluate(self, index: Tensor, depths: Tensor, inside_only: bool) -> Tensor:
-        """Raw density and colour `(n, 4)` at samples with the flat numbers `index` of `depths` `(rays, samples)`."""
-        ray = index // depths.shape[1]
-        points = self.origins[ray] + depths.reshape(-1)[index][:, None] * self.directions[ray]
-        output = self.folded.evaluate(points, None if self.owner is None else self.owner[ray])
+    def evaluate(self, samples: _Samples, depths: Tensor, inside_only: bool) -> Tensor:
+        """Raw density and colour `(n, 4)` at samples of `depths` `(rays, samples)`."""
+        along = depths.reshape(-1)[samples.index][:, None] * self.directions[samples.ray]
+        points = self.origins[samples.ray] + along
+        output = self.folded.evaluate(points, None if self.owner is None else self.owner[samples.ray])
         if inside_only:
             outside = (points.abs() > self.folded.config.radius).any(dim=1)
             if bool(outside.any()):
@@ -108,114 +112,135 @@ class _Rays(NamedTuple):
         return output
 
 
-class _Found(NamedTuple):
-    """Samples that were evaluated."""
+class _Samples(NamedTuple):
+    """Some samples out of `(rays, samples)`."""
 
-    index: Tensor  # [n] flat, of [rays, samples]
-    output: Tensor  # [n, 4] raw density and colour
+    ray: Tensor  # [n]
+    index: Tensor  # [n] flat
 
 
 def _uniform(
     rays: _Rays, samples: int, near: Tensor, far: Tensor, jitter: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     depths = bin_depths(near, far, samples, jitter[0] if jitter else 0.5)
     live = rays.live(depths)
+    seen = live.any(dim=1).nonzero()[:, 0]
+    rays, near, far, depths, live = rays.part(seen), near[seen], far[seen], depths[seen], live[seen]
     length = (far - near) / samples if rays.folded.config.step_length == "metric" else torch.full_like(near, 1 / samples)
     passed = torch.zeros_like(near)  # optical depth so far
     optical = torch.zeros_like(depths)
-    found = []
+    chosen, outputs = [], []
     for start in range(0, samples, BLOCK):
-        part = slice(start, start + BLOCK)
-        index = _flat(live[:, part] & (passed < rays.limit), start, samples)
-        output = rays.evaluate(index, depths, inside_only=False)
-        found.append(_Found(index, output))
+        chosen.append(_choose(live[:, start : start + BLOCK] & (passed < rays.limit), start, samples))
+        outputs.append(rays.evaluate(chosen[-1], depths, inside_only=False))
         with torch.no_grad():
-            density = rays.folded.density_from_raw(output[:, 0])
-            optical.view(-1)[index] = density * length[index // samples, 0]
-            passed += optical[:, part].sum(dim=1, keepdim=True)
-    index, output = _join(found)
+            pieces = rays.folded.density_from_raw(outputs[-1][:, 0]) * length[chosen[-1].ray, 0]
+            optical.view(-1)[chosen[-1].index] = pieces
+            passed[:, 0].index_add_(0, chosen[-1].ray, pieces)
+    found, output = _join(chosen), torch.cat(outputs)
     if output.requires_grad or depths.requires_grad:
-        density = rays.folded.density_from_raw(output[:, 0]) * length[index // samples, 0]
-        optical = torch.zeros_like(optical).view(-1).index_copy(0, index, density).view(depths.shape)
-    weights = compositing_weights(optical, torch.ones_like(near))
-    return _accumulate(weights, weights, depths, index, output)
+        pieces = rays.folded.density_from_raw(output[:, 0]) * length[found.ray, 0]
+        optical = torch.zeros_like(optical).view(-1).index_copy(0, found.index, pieces).view(depths.shape)
+    return seen, *_accumulate(compositing_weights(optical, torch.ones_like(near)), depths, found, output)
 
 
 def _importance(
     rays: _Rays, samples: int, near: Tensor, far: Tensor, jitter: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     half = samples // 2
     coarse = stratified_depths(near, far, half, jitter[0] if jitter else 0.5)
-    coarse_live = rays.live(coarse)
-    raw = torch.full_like(coarse, OUTSIDE)
-    first, optical = _march(rays, coarse, raw, _beside(coarse_live))
     u = jitter[1].sort(dim=-1).values if jitter else middle_u(coarse)
-    fine = importance_depths(coarse, compositing_weights(optical, torch.ones_like(near)), u)
+    coarse_live = rays.live(coarse)
+    seen = _seen(rays, coarse, coarse_live, u)
+    rays, coarse, coarse_live, u = rays.part(seen), coarse[seen], coarse_live[seen], u[seen]
+
+    raw = torch.full_like(coarse, OUTSIDE, requires_grad=False)
+    known = torch.zeros_like(coarse_live)
+    first, first_output, optical = _march(rays, coarse, raw, _beside(coarse_live), known)
+    fine = importance_depths(coarse, compositing_weights(optical, torch.ones_like(optical))[:, :-1], u)
 
     # both are ascending: where each goes in the list of all
     number = torch.arange(half, device=near.device)
-    coarse_place = torch.searchsorted(fine, coarse.detach().contiguous()) + number
-    fine_place = torch.searchsorted(coarse.detach().contiguous(), fine, right=True) + number
-    depths = _merge(coarse, coarse_place, fine, fine_place)
-    live = _merge(coarse_live, coarse_place, rays.live(fine), fine_place)
-    known = torch.zeros_like(coarse_live).view(-1).index_fill_(0, first.index, True).view(coarse.shape)
-    known = _merge(known, coarse_place, torch.zeros_like(coarse_live), fine_place)
-    raw = _merge(raw, coarse_place, torch.full_like(raw, OUTSIDE), fine_place)
-    second, optical = _march(rays, depths, raw, _beside(live) & ~known)
+    places = (
+        torch.searchsorted(fine, coarse.detach()).add_(number),
+        torch.searchsorted(coarse.detach(), fine, right=True).add_(number),
+    )
+    depths = _merge(coarse, fine, places)
+    wanted = _beside(_merge(coarse_live, rays.live(fine), places))
+    known = _merge(known, torch.zeros_like(known), places)
+    raw = _merge(raw, torch.full_like(raw, OUTSIDE), places)
+    second, second_output, optical = _march(rays, depths, raw, wanted, known)
 
-    moved = first.index // half * samples + coarse_place.view(-1)[first.index]
-    index, output = _join([_Found(moved, first.output), second])
+    moved = first.ray * samples + places[0].view(-1)[first.index]
+    found, output = _join([_Samples(first.ray, moved), second]), torch.cat([first_output, second_output])
     if output.requires_grad or depths.requires_grad:
-        raw = torch.full_like(raw, OUTSIDE).view(-1).index_copy(0, index, output[:, 0]).view(depths.shape)
-        optical = _optical_depths(rays, raw, depths)
-    weights = compositing_weights(optical, torch.ones_like(near))
-    middles = neighbor_mean(depths[..., None])[..., 0]
-    # a piece has the mean of its ends' colours: half of its weight goes to each
-    half_weights = 0.5 * weights
-    ends = torch.nn.functional.pad(half_weights, (0, 1)) + torch.nn.functional.pad(half_weights, (1, 0))
-    return _accumulate(weights, ends, middles, index, output)
+        raw = torch.full_like(raw, OUTSIDE).view(-1).index_copy(0, found.index, output[:, 0])
+        pieces = _choose(known[:, :-1] & known[:, 1:], 0, samples)
+        optical = torch.zeros_like(raw).index_copy(0, pieces.index, _optical(rays, raw, depths, pieces))
+        optical = optical.view(depths.shape)
+    weights = compositing_weights(optical, torch.ones_like(optical))
+    # a piece has the mean of its ends' colours and depths: half of its weight goes to each
+    ends = 0.5 * (weights + torch.nn.functional.pad(weights[:, :-1], (1, 0)))
+    return seen, *_accumulate(ends, depths, found, output)
 
 
-def _march(rays: _Rays, depths: Tensor, raw: Tensor, wanted: Tensor) -> tuple[_Found, Tensor]:
+def _seen(rays: _Rays, coarse: Tensor, coarse_live: Tensor, u: Tensor) -> Tensor:
+    """Numbers of the rays that have a sample in an occupied cell, coarse or fine."""
+    seen = coarse_live.any(dim=1)
+    # where the coarse samples find nothing, it is known ahead where the fine ones will be
+    others = (~seen).nonzero()[:, 0]
+    fine = importance_depths(coarse[others], torch.zeros_like(coarse[others, 1:]), u[others])
+    seen[others] = rays.part(others).live(fine).any(dim=1)
+    return seen.nonzero()[:, 0]
+
+
+def _march(
+    rays: _Rays, depths: Tensor, raw: Tensor, wanted: Tensor, known: Tensor
+) -> tuple[_Samples, Tensor, Tensor]:
     """Evaluates the wanted samples of each ray, front to back, as long as anything is seen of them.
 
     Args:
         depths: `(rays, samples)`, ascending.
-        raw: raw density there, `OUTSIDE` where it is not known; what is evaluated is written into it.
+        raw, known: raw density there, where it is known; what is evaluated is written into both.
         wanted: bool.
 
     Returns:
-        What was evaluated, and the optical depth `(rays, samples - 1)` of the pieces between samples.
+        What was evaluated, raw density and colour `(n, 4)` of it, and the optical depth `(rays, samples)` of the piece
+        between each sample and the next: 0 where it is not known of both.
     """
     samples = depths.shape[1]
-    passed = torch.zeros_like(depths[:, :1])
-    optical, found = [], []
+    passed = torch.zeros_like(depths[:, :1], requires_grad=False)
+    optical = torch.zeros_like(depths, requires_grad=False)
+    chosen, outputs = [], []
     for start in range(0, samples, BLOCK):
         part = slice(start, start + BLOCK)
-        index = _flat(wanted[:, part] & (passed < rays.limit), start, samples)
-        output = rays.evaluate(index, depths, inside_only=True)
-        found.append(_Found(index, output))
+        asked = wanted[:, part] & (passed < rays.limit) & ~known[:, part]
+        chosen.append(_choose(asked, start, samples))
+        outputs.append(rays.evaluate(chosen[-1], depths, inside_only=True))
+        known[:, part] |= asked
         with torch.no_grad():
-            raw.view(-1)[index] = output[:, 0]
-            pieces = slice(max(0, start - 1), start + BLOCK)
-            optical.append(_optical_depths(rays, raw[:, pieces], depths[:, pieces]))
-            passed += optical[-1].sum(dim=1, keepdim=True)
-    return _join(found), torch.cat(optical, dim=1)
+            raw.view(-1)[chosen[-1].index] = outputs[-1][:, 0]
+            before = max(0, start - 1)  # the piece that ends with this block's first sample
+            pieces = _choose(known[:, before : start + BLOCK - 1] & known[:, before + 1 : start + BLOCK], before, samples)
+            depth = _optical(rays, raw.view(-1), depths, pieces)
+            optical.view(-1)[pieces.index] = depth
+            passed[:, 0].index_add_(0, pieces.ray, depth)
+    return _join(chosen), torch.cat(outputs), optical
 
 
-def _optical_depths(rays: _Rays, raw: Tensor, depths: Tensor) -> Tensor:
-    """Of the pieces between neighbouring samples, whose raw densities are averaged first."""
-    density = rays.folded.density_from_raw(neighbor_mean(raw[..., None])[..., 0])
-    return density * (depths[:, 1:] - depths[:, :-1]).clamp(min=0)  # merging is exact up to rounding
+def _optical(rays: _Rays, raw: Tensor, depths: Tensor, pieces: _Samples) -> Tensor:
+    """Optical depth of pieces between a sample and the next, whose raw densities are averaged first."""
+    density = rays.folded.density_from_raw(0.5 * (raw[pieces.index] + raw[pieces.index + 1]))
+    flat = depths.reshape(-1)
+    return density * (flat[pieces.index + 1] - flat[pieces.index]).clamp(min=0)  # ascending up to rounding
 
 
 def _accumulate(
-    weights: Tensor, sample_weights: Tensor, depths: Tensor, index: Tensor, output: Tensor
+    weights: Tensor, depths: Tensor, found: _Samples, output: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour before its background, depth and opacity, from the weights of pieces and of samples."""
-    rays, samples = sample_weights.shape
-    shares = output[:, 1:] * sample_weights.reshape(-1)[index][:, None]
-    color = output.new_zeros(rays, 3).index_add(0, index // samples, shares)
+    """Colour before its background `(rays, 3)`, depth and opacity `(rays, 1)`, from the samples' weights."""
+    shares = output[:, 1:] * weights.reshape(-1)[found.index][:, None]
+    color = output.new_zeros(len(weights), 3).index_add(0, found.ray, shares)
     opacity = weights.sum(dim=1, keepdim=True).clamp(max=1.0)
     empty = opacity <= 0
     depth = (weights * depths).sum(dim=1, keepdim=True) / torch.where(empty, torch.ones_like(opacity), opacity)
@@ -231,19 +256,17 @@ def _beside(live: Tensor) -> Tensor:
     return wide
 
 
-def _flat(chosen: Tensor, start: int, samples: int) -> Tensor:
-    """Flat numbers, in `(rays, samples)`, of the samples chosen from a block that begins at `start`."""
-    width = chosen.shape[1]
-    index = chosen.reshape(-1).nonzero()[:, 0]
-    ray = index // width
-    return index + ray * (samples - width) + start
+def _choose(chosen: Tensor, start: int, samples: int) -> _Samples:
+    """The samples that are chosen of a block `(rays, n)` that begins with sample `start` of each ray."""
+    ray, number = chosen.nonzero().unbind(1)
+    return _Samples(ray, torch.add(number, ray, alpha=samples).add_(start))
 
 
-def _merge(coarse: Tensor, coarse_place: Tensor, fine: Tensor, fine_place: Tensor) -> Tensor:
+def _merge(coarse: Tensor, fine: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
     """`(rays, n)` and `(rays, n)` to `(rays, 2 n)`."""
     both = coarse.new_empty(coarse.shape[0], 2 * coarse.shape[1])
-    return both.scatter(1, coarse_place, coarse).scatter(1, fine_place, fine)
+    return both.scatter(1, places[0], coarse).scatter(1, places[1], fine)
 
 
-def _join(found: list[_Found]) -> _Found:
-    return _Found(torch.cat([part.index for part in found]), torch.cat([part.output for part in found]))
+def _join(parts: list[_Samples]) -> _Samples:
+    return _Samples(torch.cat([part.ray for part in parts]), torch.cat([part.index for part in parts]))

@@ -25,6 +25,8 @@ from .sampling import ray_box_intersection
 MIN_TRANSMITTANCE = 1e-4
 # points evaluated at a time on a CPU: large enough to keep both cores busy, small enough to stay near the caches
 CPU_CHUNK_POINTS = 2**17
+# of the samples of rays that pass near something, one in so many or fewer is evaluated
+FEW_EVALUATED = 4
 # share of a GPU's free memory that one chunk may take
 GPU_MEMORY_SHARE = 0.4
 
@@ -198,7 +200,10 @@ def _render_in_chunks(
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, rays = inputs[0].shape[:2]
     field = way.field.field if isinstance(way.field, FoldedField) else way.field
-    step = max(1, (chunk_size or _default_chunk_size(field)) // max(1, batch * samples))
+    points = chunk_size or _default_chunk_size(field)
+    if way.occupancy is not None:
+        points *= FEW_EVALUATED
+    step = max(1, points // max(1, batch * samples))
     chunks = range(0, rays, step)
     outputs = []
     for start in tqdm(chunks, desc="Rendering", disable=not progress or len(chunks) < 4, leave=False):
