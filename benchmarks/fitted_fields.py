@@ -4,8 +4,7 @@
     python -m benchmarks.fitted_fields OUT_DIR chair.glb owl.glb --shape base large
 
 Random weights are no scene: everything is half transparent and nothing can be skipped. Here the object is ray cast from
-all sides, points are labelled by what the views saw of them (free where any view looks through, filled where every view
-ends before), and planes and MLP learn density and colour at these points. Takes some minutes per field on a CPU; writes
+all sides, points are labelled by what the views saw of them (free where any view looks through, filled otherwise), and planes and MLP learn density and colour at these points. Takes some minutes per field on a CPU; writes
 `OUT_DIR/NAME_SHAPE.safetensors`, which `TriplaneField.load` reads. The result depends on files, shape and seed alone.
 """
 
@@ -34,7 +33,10 @@ from lrm_hf.training.views import ObjectViews
 # channels and samples per ray of OpenLRM 1.1; all have planes of 64 x 64 texels and three hidden layers of 64
 SHAPES = {"small": (32, 96), "base": (48, 96), "large": (80, 128)}
 PLANE_SIZE = 64
-VIEWS, VIEW_SIZE = 48, 128
+VIEWS, VIEW_SIZE = 48, 160
+HELD_OUT_SIZE = 96
+# half of the thickness that a surface gets, in world units: about half a texel
+THICKNESS = 0.015
 # half-width of the band around the surface that gets half of the points, in world units
 BAND = 0.06
 # raw densities, before a softplus
@@ -67,16 +69,20 @@ def surface_points(views: ObjectViews) -> tuple[Tensor, Tensor, Tensor]:
     return points, views.rgba[:, :3].permute(0, 2, 3, 1)[seen].float() / 255, directions[seen]
 
 
-def is_filled(views: ObjectViews, points: Tensor) -> Tensor:
-    """`(n,)` bool: whether every view's ray towards a point ends before it (or just there)."""
-    uv, _ = project_points(views.cameras, points.expand(len(views.cameras), -1, 3))
-    distance = (points - views.cameras.position[:, None]).norm(dim=-1)
-    grid = (uv * 2 - 1)[:, :, None]
-    sampled = F.grid_sample(
-        views.depth.float()[:, None], grid, mode="nearest", padding_mode="border", align_corners=False
-    )
-    depth = sampled[:, 0, :, 0]
-    return ((depth > 0) & (depth <= distance + 2e-3)).all(dim=0)
+def nearest_depths(views: ObjectViews) -> Tensor:
+    """`(views, 1, height, width)` smallest depth among each pixel and its neighbours; very large where there is none."""
+    depth = views.depth.float()[:, None]
+    depth = torch.where(depth > 0, depth, torch.full_like(depth, 1e4))
+    return -F.max_pool2d(-depth, kernel_size=3, stride=1, padding=1)
+
+
+def is_filled(cameras: Cameras, nearest: Tensor, points: Tensor) -> Tensor:
+    """`(n,)` bool: whether no view looks through a point. Surfaces count as `2 * THICKNESS` thick, since many meshes
+    are open shells; what no view sees is inside."""
+    uv, _ = project_points(cameras, points.expand(len(cameras), -1, 3))
+    distance = (points - cameras.position[:, None]).norm(dim=-1)
+    depth = F.grid_sample(nearest, (uv * 2 - 1)[:, :, None], mode="nearest", padding_mode="border", align_corners=False)
+    return (depth[:, 0, :, 0] <= distance + THICKNESS).all(dim=0)
 
 
 def clearness_loss(raw: Tensor, filled: Tensor) -> Tensor:
@@ -98,12 +104,13 @@ def fit(views: ObjectViews, shape: str, steps: int, points_per_step: int, seed: 
     optimizer = torch.optim.Adam([{"params": [planes], "lr": 0.03}, {"params": mlp.parameters(), "lr": 3e-3}])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [0.03, 3e-3], total_steps=steps, pct_start=0.1)
     surface, colors, directions = surface_points(views)
+    nearest = nearest_depths(views)
     for _ in tqdm(range(steps), desc=f"Fitting {shape}", leave=False):
         third = points_per_step // 3
         chosen = torch.randint(len(surface), (2 * third,))
         near = surface[chosen] + directions[chosen] * ((torch.rand(2 * third, 1) * 2 - 1) * BAND)
         points = torch.cat([near, torch.rand(third, 3) * 2 - 1])
-        filled = is_filled(views, points)[None, :, None].float()
+        filled = is_filled(views.cameras, nearest, points)[None, :, None].float()
         field = TriplaneField(planes, *mlp.parameters_in_float32(), config)
         raw, _ = field.raw(points[None])
         # colours a little behind the surface count as the surface's: that is where rays end
@@ -134,16 +141,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in arguments.objects:
         mesh_object = load_object(path)
         mesh_object.triangles *= SCALE
-        views = render_views(mesh_object, sphere_cameras(VIEWS), VIEW_SIZE)
-        held_out = sphere_cameras(7)
-        wanted = render_views(mesh_object, held_out, VIEW_SIZE).rgba.float() / 255
+        views = render_views(mesh_object, sphere_cameras(VIEWS), VIEW_SIZE, antialias=1)
+        held_out = sphere_cameras(3)
+        wanted = render_views(mesh_object, held_out, HELD_OUT_SIZE).rgba.float() / 255
         wanted = wanted[:, :3] * wanted[:, 3:] + 1 - wanted[:, 3:]
         for shape in arguments.shape:
             field = fit(views, shape, arguments.steps, arguments.points, arguments.seed)
             target = arguments.output / f"{path.stem}_{shape}.safetensors"
             field.save(target)
             with torch.no_grad():
-                quality = float(psnr(render(field, held_out, VIEW_SIZE, VIEW_SIZE).images[0], wanted).mean())
+                quality = float(psnr(render(field, held_out, HELD_OUT_SIZE, HELD_OUT_SIZE).images[0], wanted).mean())
             print(f"{os.fspath(target)}: {quality:.1f} dB on views that it was not fitted to", flush=True)
     return 0
 

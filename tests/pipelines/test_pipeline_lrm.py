@@ -29,7 +29,6 @@ from transformers import CONFIG_MAPPING
 import lrm_hf
 from lrm_hf import Cameras, LRMImageProcessor, LRMModel, LRMPipeline, LRMPipelineOutput, TriplaneField, orbit_cameras
 from lrm_hf.meshing import density_grid
-from lrm_hf.rendering.packed import PackedField
 
 
 SMALL = {"height": 12, "width": 10, "num_views": 2}
@@ -273,61 +272,21 @@ class TestReuse:
         assert 0 < largest.volume < whole.volume
 
 
-class TestPacking:
-    """Larger jobs look only where the field holds something. Here every job counts as large."""
+class TestBoundedSavings:
+    """Frames leave out what can't be seen, unless they are to be exact."""
 
-    @pytest.fixture
-    def packings(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """Batch sizes of the fields that were packed."""
-        sizes: list[int] = []
-        pack = PackedField.pack
+    def test_close_to_exact(self, pipe: LRMPipeline, two: LRMPipelineOutput) -> None:
+        quick, exact = (pipe.render(two.field, exact=flag, output_type="pt", **SMALL) for flag in (False, True))
+        expected = lrm_hf.render(two.field, orbit_cameras(2), 12, 10, exact=True)
+        assert torch.equal(exact.opacity, expected.opacity)
+        assert not torch.equal(quick.opacity, exact.opacity)
+        assert float((quick.frames - exact.frames).abs().max()) <= 4 / 255  # what `lrm_hf.render` promises
 
-        def coarse(field: TriplaneField, progress: bool = False) -> PackedField:
-            sizes.append(len(field))
-            return pack(field, resolution=16)
-
-        monkeypatch.setattr("lrm_hf.pipelines.pipeline_lrm.PackedField.pack", coarse)
-        monkeypatch.setattr("lrm_hf.pipelines.pipeline_lrm.PACKING_POINTS", 1)
-        return sizes
-
-    def test_close_to_exact(
-        self, pipe: LRMPipeline, two: LRMPipelineOutput, threshold: float, packings: list[int]
-    ) -> None:
-        out = pipe(pictures(2), mesh_threshold=threshold + 0.5, mesh_resolution=20, **SMALL)
-        assert packings == [2, 2]
-        exact = pipe(pictures(2), mesh_threshold=threshold + 0.5, mesh_resolution=20, exact=True, **SMALL)
-        assert packings == [2, 2]
-        assert isinstance(out.field, TriplaneField)
-        assert not isinstance(out.field, PackedField)
-        np.testing.assert_allclose(out.opacity, exact.opacity, atol=5e-3)
-        for mesh, other in zip(out.meshes, exact.meshes, strict=True):
-            np.testing.assert_allclose(mesh.vertices, other.vertices, atol=1e-4)
-
-    def test_a_batch_is_treated_as_single_pictures_are(self, pipe: LRMPipeline, packings: list[int]) -> None:
+    def test_a_batch_is_treated_as_single_pictures_are(self, pipe: LRMPipeline) -> None:
         batch = pipe(pictures(2), output_type="pt", **SMALL)
         for index, image in enumerate(pictures(2)):
             single = pipe(image, output_type="pt", **SMALL)
             torch.testing.assert_close(batch.frames[index], single.frames[0], atol=1e-5, rtol=0)
-        assert packings == [2, 1, 1]
-
-    def test_the_batch_size_does_not_decide(
-        self, pipe: LRMPipeline, two: LRMPipelineOutput, packings: list[int], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        points = 2 * 12 * 10 * 16  # views, height, width, samples
-        for limit, expected in ((points, [2, 1]), (points + 1, [])):
-            monkeypatch.setattr("lrm_hf.pipelines.pipeline_lrm.PACKING_POINTS", limit)
-            packings.clear()
-            for field in (two.field, two.field[0]):
-                pipe.render(field, **SMALL)
-            assert packings == expected
-
-    def test_faint_surfaces_are_found_exactly(
-        self, pipe: LRMPipeline, two: LRMPipelineOutput, packings: list[int]
-    ) -> None:
-        pipe.extract_mesh(two.field, 16, 0.3)
-        assert packings == []
-        pipe.extract_mesh(two.field, 16, 0.8)
-        assert packings == [2]
 
 
 class TestProgress:

@@ -20,7 +20,6 @@ from ..image_processing import LRMImageProcessor, LRMImageProcessorKwargs
 from ..modeling.field import TriplaneField
 from ..modeling.modeling_base import LRMPreTrainedModel
 from ..rendering import RenderOutput, render
-from ..rendering.packed import MAX_EMPTY_DENSITY, PackedField
 from . import pretrained
 from .pipeline_output import LRMPipelineOutput, convert_views
 
@@ -33,9 +32,6 @@ OUTPUT_TYPES = ("mesh", "pil", "np", "pt", "field")
 DEFAULT_ELEVATION = 20.0
 # Grids of fewer points than this are done before a progress bar is of use.
 PROGRESS_POINTS = 2**21
-# Finding out where a field is empty takes about 2**21 points: for fewer than this it does not pay. Counted per field,
-# so that a batch is treated as its pictures one by one are.
-PACKING_POINTS = 2**22
 # What the processor's settings are called for, but not from here.
 _OWN_NAMES = ("background", "return_tensors")
 
@@ -105,9 +101,8 @@ class LRMPipeline(DiffusionPipeline):
             mesh_resolution, mesh_threshold, largest_component: see [`~lrm_hf.extract_mesh`].
             num_samples: samples per ray; default that of the model's field.
             chunk_size: points of the field that are evaluated at a time, which bounds the memory.
-            exact: evaluate the field everywhere, also where it is known to be empty (see
-                [`~lrm_hf.rendering.packed.PackedField`]). Many times slower, and rarely a visible difference. A few
-                small frames and coarse grids are always exact.
+            exact: evaluate the field along every ray from end to end, also where nothing can be seen (see
+                [`~lrm_hf.render`]). Many times slower, for less than 4/255 of difference in any pixel.
             generator: draws sampling noise for the frames; without one they are deterministic.
             return_dict: `False` for a plain tuple of what was made, in the order of [`LRMPipelineOutput`].
             processor_kwargs: settings of the image processor for this call, such as `foreground_ratio` or
@@ -149,7 +144,7 @@ class LRMPipeline(DiffusionPipeline):
 
         # 5. Fields to meshes
         if makes_mesh:
-            meshes = self.extract_mesh(field, mesh_resolution, mesh_threshold, largest_component, chunk_size, exact)
+            meshes = self.extract_mesh(field, mesh_resolution, mesh_threshold, largest_component, chunk_size)
 
         output = LRMPipelineOutput(meshes, frames, depth, opacity, images, field)
         return output if return_dict else output.to_tuple()
@@ -196,7 +191,6 @@ class LRMPipeline(DiffusionPipeline):
         mesh_threshold: float | None = None,
         largest_component: bool = False,
         chunk_size: int | None = None,
-        exact: bool = False,
     ) -> list[LRMMesh]:
         """Meshes of fields that a call returned, one per field; arguments as in a call."""
         if not isinstance(field, TriplaneField):
@@ -207,12 +201,8 @@ class LRMPipeline(DiffusionPipeline):
             chunk_size = max(1, chunk_size // max(1, len(field)))  # meshing counts the points of each field
         from ..meshing import extract_mesh  # brings trimesh in
 
-        threshold = field.config.density_threshold if mesh_threshold is None else mesh_threshold
-        # a surface so faint could lie in cells that count as empty
-        exact = exact or threshold * field.config.radius <= 10 * MAX_EMPTY_DENSITY
-
         return extract_mesh(
-            field if exact else self._packed_if_it_pays(field, mesh_resolution**3),
+            field,
             resolution=mesh_resolution,
             threshold=mesh_threshold,
             largest_component=largest_component,
@@ -372,9 +362,6 @@ class LRMPipeline(DiffusionPipeline):
         _check_integer("width", width, 1)
         if num_samples is not None:
             _check_integer("num_samples", num_samples, 1)
-        if isinstance(field, TriplaneField) and not exact:
-            rays = (cameras.shape[-1] if cameras.shape else 1) * height * width
-            field = self._packed_if_it_pays(field, rays * (num_samples or field.config.num_samples))
         return render(
             field,
             cameras,
@@ -384,12 +371,9 @@ class LRMPipeline(DiffusionPipeline):
             num_samples=num_samples,
             chunk_size=chunk_size,
             generator=generator,
+            exact=exact,
             progress=self._shows_progress(),
         )
-
-    def _packed_if_it_pays(self, field: TriplaneField, points: int) -> TriplaneField:
-        """For evaluation at so many points of each object."""
-        return PackedField.pack(field, progress=self._shows_progress()) if points >= PACKING_POINTS else field
 
     def _shows_progress(self) -> bool:
         """What `set_progress_bar_config(disable=...)` asked for; `None`, as tqdm has it: only on a terminal."""

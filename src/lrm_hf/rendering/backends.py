@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 from typing import Any
 
@@ -14,33 +14,32 @@ BACKENDS = ("auto", "torch", "triton")
 VARIABLE = "LRM_HF_BACKEND"
 
 
-def choose_backend(field: TriplaneField, backend: str = "auto") -> str:
+def choose_backend(field: TriplaneField, backend: str = "auto", num_samples: int | None = None) -> str:
     """`"torch"` or `"triton"`, for one field.
 
     `"auto"` takes what the environment variable `LRM_HF_BACKEND` names, and where that is not set or `auto` itself:
     Triton for a field on a CUDA device that its kernels can take, torch for all others.
+
+    Args:
+        num_samples: samples per ray; default those of the field.
 
     Raises:
         ValueError: if there is no such backend, or the field can't be rendered by the one that was asked for; the
             message says why.
         ImportError: if what it needs is not installed.
     """
-    name = f"`backend` must be one of {', '.join(map(repr, BACKENDS))}"
+    origin = "`backend`"
     if backend == "auto":
-        backend = os.environ.get(VARIABLE) or "auto"
-        name = f"{VARIABLE} must be one of {', '.join(BACKENDS)}"
+        backend, origin = os.environ.get(VARIABLE) or "auto", f"the environment variable {VARIABLE}"
     if backend not in BACKENDS:
-        raise ValueError(f"{name}, got {backend!r}.")
-    if backend == "torch" or type(field).raw is not TriplaneField.raw:
-        if backend == "triton":
-            raise ValueError(f"backend 'triton' can't evaluate a {type(field).__name__} with a `raw` of its own.")
+        raise ValueError(f"{origin} must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}.")
+    if backend == "torch" or (backend == "auto" and field.device.type != "cuda"):
         return "torch"
+    reason = _why_not_triton(field, num_samples)
     if backend == "auto":
-        usable = field.device.type == "cuda" and importlib.util.find_spec("triton") is not None
-        return "triton" if usable and triton_kernels().unsupported(field, field.device) is None else "torch"
-    reason = triton_kernels().unsupported(field, field.device)
+        return "triton" if reason is None else "torch"
     if reason is not None:
-        raise ValueError(f"backend 'triton' can't render this field: {reason}")
+        raise ValueError(f"{origin} asks for 'triton', which can't render this field: {reason}.")
     return "triton"
 
 
@@ -50,8 +49,15 @@ def triton_kernels() -> Any:
     Raises:
         ImportError: if Triton is not installed.
     """
-    if importlib.util.find_spec("triton") is None:
-        raise ImportError("backend 'triton' needs triton, which comes with torch's CUDA builds: `pip install triton`.")
-    from . import kernels
+    return importlib.import_module(".kernels", __package__)
 
-    return kernels
+
+def has_own_arithmetic(field: TriplaneField) -> bool:
+    """Whether a subclass computes something else than planes and MLP say; only the plain way can ask it."""
+    return type(field).raw is not TriplaneField.raw or type(field).features is not TriplaneField.features
+
+
+def _why_not_triton(field: TriplaneField, num_samples: int | None) -> str | None:
+    if has_own_arithmetic(field):
+        return f"a {type(field).__name__} computes densities by itself"
+    return triton_kernels().unsupported(field, field.device, num_samples)

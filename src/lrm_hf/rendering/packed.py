@@ -213,7 +213,8 @@ def _march(
     optical = torch.zeros_like(depths, requires_grad=False)
     chosen, outputs = [], []
     for start in range(0, samples, BLOCK):
-        part = slice(start, start + BLOCK)
+        stop = min(start + BLOCK, samples)
+        part = slice(start, stop)
         asked = wanted[:, part] & (passed < rays.limit) & ~known[:, part]
         chosen.append(_choose(asked, start, samples))
         outputs.append(rays.evaluate(chosen[-1], depths, inside_only=True))
@@ -221,7 +222,7 @@ def _march(
         with torch.no_grad():
             raw.view(-1)[chosen[-1].index] = outputs[-1][:, 0]
             before = max(0, start - 1)  # the piece that ends with this block's first sample
-            pieces = _choose(known[:, before : start + BLOCK - 1] & known[:, before + 1 : start + BLOCK], before, samples)
+            pieces = _choose(known[:, before : stop - 1] & known[:, before + 1 : stop], before, samples)
             depth = _optical(rays, raw.view(-1), depths, pieces)
             optical.view(-1)[pieces.index] = depth
             passed[:, 0].index_add_(0, pieces.ray, depth)

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..cameras import Cameras, camera_rays
 from ..modeling.field import TriplaneField
 from . import dense, occupancy, packed
-from .backends import choose_backend, triton_kernels
+from .backends import choose_backend, has_own_arithmetic, triton_kernels
 from .folding import FoldedField, fold
 from .sampling import ray_box_intersection
 
@@ -103,7 +103,7 @@ def render(
         MemoryError: if the memory does not suffice; the message names what to lower.
     """
     cameras, rgb = _check_inputs(field, cameras, height, width, background, num_samples, chunk_size, exact)
-    chosen = choose_backend(field, backend)
+    chosen = choose_backend(field, backend, num_samples)
     batch, views = cameras.shape
     samples = num_samples or field.config.num_samples
     if anchors is not None:
@@ -144,7 +144,7 @@ class _Way(NamedTuple):
 
 
 def _choose_way(field: TriplaneField, backend: str, bounded: bool, exact: bool | None) -> _Way:
-    if backend == "torch" and (exact is True or type(field).raw is not TriplaneField.raw):
+    if backend == "torch" and (exact is True or has_own_arithmetic(field)):
         return _Way(dense.render_rays, field, None)
     cells = occupancy.occupancy_grid(field) if bounded and occupancy.can_use(field.config) else None
     limits = {"occupancy": cells, "min_transmittance": MIN_TRANSMITTANCE if bounded else 0.0}

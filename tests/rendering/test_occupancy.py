@@ -1,0 +1,148 @@
+# Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
+"""Nothing that shows lies in a cell that counts as empty, and no ray that passes an occupied one is left out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
+from lrm_hf.modeling.field import FieldMLP, TriplaneField
+from lrm_hf.rendering.occupancy import MAX_EMPTY_ALPHA, max_empty_raw, occupancy_grid, touches_occupied
+from lrm_hf.rendering.sampling import ray_box_intersection
+
+
+def blob_field(center: float, sharpness: float = 50.0) -> TriplaneField:
+    """A blob of density exp(4 - sharpness * distance^2) about (center, 0, 0): three planes that are parabolas, one of
+    which counts each axis twice, so that distances along y and z weigh double."""
+    config = TriplaneFieldConfig(
+        channels=1,
+        hidden_size=2,
+        num_hidden_layers=1,
+        density_activation="exp",
+        density_bias=0.0,
+        sampling="uniform",
+        num_samples=32,
+        color_padding=0.0,
+    )
+    axis = (torch.arange(64) + 0.5) / 32 - 1
+    column, row = axis[None, :], axis[:, None]
+    aside = 0.5 * (column - center) ** 2 + row**2
+    planes = torch.stack([aside, aside, column**2 + row**2])[None, :, None]
+    weights = (
+        torch.tensor([[sharpness] * 3, [0.0] * 3]),
+        torch.tensor([[-1.0, 0.0], [0.1, 0.0], [0.0, 0.0], [0.0, 0.0]]),
+    )
+    return TriplaneField(planes, weights, (torch.zeros(2), torch.tensor([4.0, 0.0, 0.0, 0.0])), config)
+
+
+def random_field(batch: int = 1, size: tuple[int, int] = (14, 14), shift: float = -8.0, **options) -> TriplaneField:
+    generator = torch.Generator().manual_seed(3)
+    config = TriplaneFieldConfig(**({"channels": 6, "hidden_size": 16, "density_bias": shift} | options))
+    mlp = FieldMLP(config).requires_grad_(False)
+    for layer in mlp.layers:
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / layer.in_features))
+        layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) * 0.2)
+    planes = torch.randn(batch, 3, config.channels, *size, generator=generator) * 2
+    return TriplaneField(planes, *mlp.parameters_in_float32(), config)
+
+
+def cell_of(points: Tensor, radius: float, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    index = ((points / radius + 1) * (cells / 2)).long().clamp(0, cells - 1)
+    return index[:, 0], index[:, 1], index[:, 2]
+
+
+def test_the_limit_is_an_alpha_along_a_cells_diagonal() -> None:
+    config = TriplaneFieldConfig(radius=2.0, density_bias=-1.0)
+    way = math.sqrt(3) * 4.0 / 50
+    density = math.log1p(math.exp(max_empty_raw(config, 50) - 1.0))
+    assert 1 - math.exp(-density * way) == pytest.approx(MAX_EMPTY_ALPHA, rel=1e-6)
+    config = TriplaneFieldConfig(density_activation="exp", density_bias=0.5, sampling="uniform")
+    density = math.exp(max_empty_raw(config, 64) + 0.5)
+    assert 1 - math.exp(-density * math.sqrt(3) / 32) == pytest.approx(MAX_EMPTY_ALPHA, rel=1e-6)
+    # where a whole ray counts as of length 1, however short it is
+    config = TriplaneFieldConfig(sampling="uniform", step_length="normalized", density_activation="exp")
+    assert 1 - math.exp(-math.exp(max_empty_raw(config, 64) - 1.0)) == pytest.approx(MAX_EMPTY_ALPHA, rel=1e-6)
+
+
+def test_a_blob_in_each_entry_of_a_batch() -> None:
+    fields = [blob_field(0.3), blob_field(-0.4)]
+    both = TriplaneField(torch.cat([f.planes for f in fields]), fields[0].weights, fields[0].biases, fields[0].config)
+    grid = occupancy_grid(both)
+    assert grid.shape == (2, 64, 64, 64)
+    points = torch.rand(200_000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for entry, center in enumerate((0.3, -0.4)):
+        assert torch.equal(grid[entry], occupancy_grid(both[entry])[0])
+        squared = ((points - torch.tensor([center, 0.0, 0.0])) ** 2 * torch.tensor([1.0, 2.0, 2.0])).sum(dim=1)
+        limit = (4 - max_empty_raw(both.config, 64)) / 50  # squared distance at which the limit is reached
+        live = grid[entry][cell_of(points, 1.0, 64)]
+        assert bool(live[squared < limit].all())
+        # and little more: two and a half cells of 1/32. Not at the faces of the box, where features fade to a half
+        far = (squared.sqrt() > limit**0.5 + 2.5 / 32 * 2**0.5 * 3**0.5) & (points.abs().amax(dim=1) < 0.9)
+        assert not bool(live[far].any())
+    assert 0.01 < float(grid.float().mean()) < 0.2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batch": 2, "hidden_act": "silu", "density_activation": "exp", "shift": -9.0},
+        {"size": (14, 9), "radius": 0.7},
+        {"size": (20, 20), "sampling": "uniform", "step_length": "normalized", "shift": -11.0},
+        {"size": (5, 6)},
+    ],
+)
+def test_empty_cells_are_empty_all_over(options: dict) -> None:
+    """Random fields, rougher than any that a model makes: each texel has a value of its own."""
+    field = random_field(**options)
+    grid = occupancy_grid(field)
+    cells = grid.shape[-1]
+    assert cells == max(16, *field.planes.shape[-2:])
+    radius = field.config.radius
+    points = (torch.rand(len(field), 200_000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * radius
+    raw, _ = field.raw(points)
+    for entry in range(len(field)):
+        live = grid[entry][cell_of(points[entry], radius, cells)]
+        missed = raw[entry, ~live, 0]
+        assert missed.numel() > 2000, "something is empty"
+        assert float(live.float().mean()) > 0.02, "something is not"
+        # probes are dense, not everywhere: a point in some thousands may lie above the bound, by little
+        limit = max_empty_raw(field.config, cells)
+        assert float((missed > limit).float().mean()) < 2e-3
+        density, bound = field.density_from_raw(missed.max()), field.density_from_raw(torch.tensor(limit))
+        assert float(density) < 20 * float(bound)
+
+
+def test_found_again_after_a_change_in_place() -> None:
+    field = blob_field(0.3)
+    first = occupancy_grid(field)
+    assert occupancy_grid(field) is first
+    field.biases[1][0] -= 20.0  # nothing is left
+    assert not bool(occupancy_grid(field).any())
+    field.biases[1][0] += 20.0
+    assert torch.equal(occupancy_grid(field), first)
+
+
+@pytest.mark.parametrize("cells", [16, 17, 40])
+def test_every_ray_through_an_occupied_cell_is_kept(cells: int) -> None:
+    generator = torch.Generator().manual_seed(cells)
+    grid = torch.rand(2, cells, cells, cells, generator=generator) < 0.3 / cells
+    radius = 0.8
+    origins = torch.randn(2, 400, 3, generator=generator) * 1.5
+    origins[:, :50] *= 0.2  # inside the box
+    directions = torch.nn.functional.normalize(torch.randn(2, 400, 3, generator=generator) - 0.5 * origins, dim=-1)
+    directions[:, 0] = torch.tensor([0.0, 1.0, 0.0])
+    near, far, hit = ray_box_intersection(origins, directions, radius)
+    found = touches_occupied(grid, radius, origins, directions, near, far)[..., 0]
+    depths = near + torch.linspace(0, 1, 3000) * (far - near)
+    points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
+    for entry in range(2):
+        passes = grid[entry][cell_of(points[entry].reshape(-1, 3), radius, cells)].reshape(400, -1).any(dim=1)
+        passes &= hit[entry, :, 0]
+        assert bool(found[entry][passes].all())
+        assert 20 < int(passes.sum())
+        assert int(found[entry].sum()) < 400
