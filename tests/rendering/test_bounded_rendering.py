@@ -23,7 +23,9 @@ from lrm_hf.rendering import RenderOutput, backends, packed, render
 from lrm_hf.rendering.folding import FoldedField
 
 
-def random_field(batch: int = 2, size: tuple[int, int] = (12, 12), scale: float = 10.0, **options: Any) -> TriplaneField:
+def random_field(
+    batch: int = 2, size: tuple[int, int] = (16, 16), scale: float = 10.0, **options: Any
+) -> TriplaneField:
     """Sharp-edged lumps in empty space. As in planes that a model makes, neighbouring texels have much in common: of
     white noise the middles of cells tell too little."""
     generator = torch.Generator().manual_seed(0)
@@ -35,7 +37,7 @@ def random_field(batch: int = 2, size: tuple[int, int] = (12, 12), scale: float 
         layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / layer.in_features))
         layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) * 0.2)
     mlp.layers[-1].weight[0] *= 3.0
-    coarse = torch.randn(batch * 3, config.channels, 5, 5, generator=generator) * scale
+    coarse = torch.randn(batch * 3, config.channels, 4, 4, generator=generator) * scale
     planes = F.interpolate(coarse, size, mode="bicubic").unflatten(0, (batch, 3))
     return TriplaneField(planes, *mlp.parameters_in_float32(), config)
 
@@ -45,7 +47,7 @@ VARIANTS = [
     {"sampling": "uniform"},
     {"sampling": "uniform", "step_length": "normalized", "bounds_scale": 0.9, "min_ray_length": 0.1},
     {"hidden_act": "silu", "density_activation": "exp"},
-    {"size": (12, 9), "radius": 0.8, "plane_axes": [[0, 1], [0, 2], [1, 2]]},
+    {"size": (16, 12), "radius": 0.8, "plane_axes": [[0, 1], [0, 2], [1, 2]]},
 ]
 CAMERAS = look_at_cameras([[0.0, -2.0, 0.3], [1.4, 1.2, -0.9], [0.2, -0.3, 0.1]], target=(0.1, 0.0, 0.05))
 
@@ -88,7 +90,7 @@ class TestAgainstExact:
         quick = draw(None)
         assert_close_to_exact(quick, exact)
         assert float(exact.opacity.max()) > 0.9
-        assert 0 < sum(counts) < 0.7 * 2 * 3 * 24 * 24 * 32
+        assert 0 < sum(counts) < 0.8 * 2 * 3 * 24 * 24 * 32
 
     def test_a_fitted_field(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A ball on a rod thinner than a texel, learned: hazes and slopes as fields have them, and few evaluations."""

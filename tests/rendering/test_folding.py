@@ -62,9 +62,7 @@ def test_same_gradients(options: dict) -> None:
         parts = [field.planes, *field.weights, *field.biases]
         parts = [part.clone().requires_grad_() for part in parts]
         layers = len(field.weights)
-        field = replace(
-            field, planes=parts[0], weights=tuple(parts[1 : 1 + layers]), biases=tuple(parts[1 + layers :])
-        )
+        field = replace(field, planes=parts[0], weights=tuple(parts[1 : 1 + layers]), biases=tuple(parts[1 + layers :]))
         points = (torch.rand(len(field), 300, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1) * 1.05
         points.requires_grad_()
         raw, rgb = (fold(field) if folds else field).raw(points)

@@ -73,9 +73,7 @@ def middle_u(depths: Tensor) -> Tensor:
     return ((torch.arange(count, dtype=depths.dtype, device=depths.device) + 0.5) / count).expand(depths.shape)
 
 
-def _composite_neighbors(
-    field: Evaluates, depths: Tensor, raw: Tensor, rgb: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _composite_neighbors(field: Evaluates, depths: Tensor, raw: Tensor, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weights, colours and depths of the pieces between neighbouring samples. The raw density is averaged before its
     activation, as in the original."""
     density = field.density_from_raw(neighbor_mean(raw)[..., 0])

@@ -55,8 +55,7 @@ def render_rays(
     batch, count = hit.shape[:2]
     kept = hit.reshape(-1).nonzero()[:, 0]
     origins, directions, near, far, background_kept, *jitter_kept = (
-        tensor.reshape(batch * count, -1)[kept]
-        for tensor in (origins, directions, near, far, background, *jitter)
+        tensor.reshape(batch * count, -1)[kept] for tensor in (origins, directions, near, far, background, *jitter)
     )
     rays = _Rays(
         folded,
@@ -126,7 +125,9 @@ def _uniform(
     live = rays.live(depths)
     seen = live.any(dim=1).nonzero()[:, 0]
     rays, near, far, depths, live = rays.part(seen), near[seen], far[seen], depths[seen], live[seen]
-    length = (far - near) / samples if rays.folded.config.step_length == "metric" else torch.full_like(near, 1 / samples)
+    length = (
+        (far - near) / samples if rays.folded.config.step_length == "metric" else torch.full_like(near, 1 / samples)
+    )
     passed = torch.zeros_like(near)  # optical depth so far
     optical = torch.zeros_like(depths)
     chosen, outputs = [], []
@@ -194,9 +195,7 @@ def _seen(rays: _Rays, coarse: Tensor, coarse_live: Tensor, u: Tensor) -> Tensor
     return seen.nonzero()[:, 0]
 
 
-def _march(
-    rays: _Rays, depths: Tensor, raw: Tensor, wanted: Tensor, known: Tensor
-) -> tuple[_Samples, Tensor, Tensor]:
+def _march(rays: _Rays, depths: Tensor, raw: Tensor, wanted: Tensor, known: Tensor) -> tuple[_Samples, Tensor, Tensor]:
     """Evaluates the wanted samples of each ray, front to back, as long as anything is seen of them.
 
     Args:
@@ -236,9 +235,7 @@ def _optical(rays: _Rays, raw: Tensor, depths: Tensor, pieces: _Samples) -> Tens
     return density * (flat[pieces.index + 1] - flat[pieces.index]).clamp(min=0)  # ascending up to rounding
 
 
-def _accumulate(
-    weights: Tensor, depths: Tensor, found: _Samples, output: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _accumulate(weights: Tensor, depths: Tensor, found: _Samples, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Colour before its background `(rays, 3)`, depth and opacity `(rays, 1)`, from the samples' weights."""
     shares = output[:, 1:] * weights.reshape(-1)[found.index][:, None]
     color = output.new_zeros(len(weights), 3).index_add(0, found.ray, shares)
