@@ -4,7 +4,8 @@
     python -m benchmarks.fitted_fields OUT_DIR chair.glb owl.glb --shape base large
 
 Random weights are no scene: everything is half transparent and nothing can be skipped. Here the object is ray cast from
-all sides, points are labelled by what the views saw of them (free where any view looks through, filled otherwise), and planes and MLP learn density and colour at these points. Takes some minutes per field on a CPU; writes
+all sides, points are labelled by what the views saw of them (free where any view looks through, filled otherwise), and
+planes and MLP learn density and colour at these points. Takes some minutes per field on a CPU; writes
 `OUT_DIR/NAME_SHAPE.safetensors`, which `TriplaneField.load` reads. The result depends on files, shape and seed alone.
 """
 
@@ -70,7 +71,7 @@ def surface_points(views: ObjectViews) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def nearest_depths(views: ObjectViews) -> Tensor:
-    """`(views, 1, height, width)` smallest depth among each pixel and its neighbours; very large where there is none."""
+    """`(views, 1, height, width)` smallest depth of each pixel and its neighbours; very large where there is none."""
     depth = views.depth.float()[:, None]
     depth = torch.where(depth > 0, depth, torch.full_like(depth, 1e4))
     return -F.max_pool2d(-depth, kernel_size=3, stride=1, padding=1)

@@ -4,12 +4,12 @@
     python -m benchmarks.fitted_fields fields chair.glb
     python -m benchmarks.render fields/chair_base.safetensors --json benchmarks/results/render_cpu.json
 
-Three kinds of work: one view of 288 x 288 (`view`; with and without what is found out about a field at its first view),
-32 views of 256 x 256 of one field (`orbit`), and forward and backward of 4 crops of 128 x 128 (`crops`), whose exact and
-quick ways take turns. The plain way is given the first views of an orbit only (`--plain-views`), and its time is
-multiplied. Processor time is compared on a CPU, which other work on the machine disturbs least; wall time stands beside
-it. `floor` is the time that the matrix products of the evaluated samples alone would take, at the rate of a large
-product on this machine.
+Three kinds of work: one view of 288 x 288 (`view`), 32 views of 256 x 256 of one field (`orbit`), and forward and
+backward of 4 crops of 128 x 128 (`crops`). For the first two there are two times: with what is found out about a field
+at its first view, and without. The plain way renders the first view of the orbit only, and of views a strip where
+`--plain-rows` asks for it; its time is multiplied. Processor time is compared on a CPU, which other work on the machine
+disturbs least; wall time stands beside it. `floor` is the time that the matrix products of the evaluated samples alone
+would take, at the rate of a large product on this machine.
 
 Memory is what a fresh process grows by while it works (its high-water mark), on a GPU what torch allocates.
 """
@@ -34,7 +34,6 @@ from lrm_hf.cameras import Cameras, orbit_cameras
 from lrm_hf.modeling.field import TriplaneField
 from lrm_hf.rendering import RenderOutput, render
 from lrm_hf.rendering.folding import FoldedField
-from lrm_hf.rendering.occupancy import occupancy_grid
 
 from .report import print_table, write_json
 
@@ -49,12 +48,18 @@ def fresh(field: TriplaneField) -> TriplaneField:
     return field[:]
 
 
-def view(field: TriplaneField, **settings: Any) -> RenderOutput:
-    return render(field, orbit_cameras(azimuths=[30.0], elevation=20.0), VIEW_SIZE, VIEW_SIZE, **settings)
-
-
-def orbit(field: TriplaneField, views: int, **settings: Any) -> RenderOutput:
-    return render(field, orbit_cameras(ORBIT_VIEWS)[:views], ORBIT_SIZE, ORBIT_SIZE, **settings)
+def look(field: TriplaneField, work: str, rows: int | None = None, plain: bool = False) -> RenderOutput:
+    """The `view`; or the `orbit`, of which the plain way renders one picture. Both whole, or `rows` from the middle."""
+    size = VIEW_SIZE if work == "view" else ORBIT_SIZE
+    cameras = orbit_cameras(azimuths=[30.0], elevation=20.0) if work == "view" else orbit_cameras(ORBIT_VIEWS)
+    settings: dict[str, Any] = PLAIN if plain else {}
+    if plain:
+        cameras = cameras[:1]
+    if rows is not None:
+        anchor = torch.tensor([(size - rows) // 2, 0])
+        settings = settings | {"anchors": anchor, "full_size": (size, size)}
+    with torch.no_grad():
+        return render(field, cameras, rows or size, size, **settings)
 
 
 def crops(field: TriplaneField, **settings: Any) -> RenderOutput:
@@ -144,7 +149,6 @@ def grown_memory(work: str, path: Path, plain: bool, device: str) -> float:
 
 
 def report_memory(field: TriplaneField, work: str, plain: bool) -> None:
-    settings = PLAIN if plain else {}
     render(fresh(field), orbit_cameras(1), 8, 8, **PLAIN)  # threads and libraries
     if field.device.type == "cuda":
         before = torch.cuda.memory_allocated()
@@ -152,10 +156,9 @@ def report_memory(field: TriplaneField, work: str, plain: bool) -> None:
     else:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if work == "crops":
-        crops(field, **settings)
+        crops(field, **(PLAIN if plain else {}))
     else:
-        with torch.no_grad():
-            view(field, **settings) if work == "view" else orbit(field, 2, **settings)
+        look(field, work, plain=plain)
     if field.device.type == "cuda":
         after = torch.cuda.max_memory_allocated()
     else:
@@ -163,53 +166,41 @@ def report_memory(field: TriplaneField, work: str, plain: bool) -> None:
     print((after - before) / 2**20)
 
 
-def measure(path: Path, field: TriplaneField, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    on_gpu = field.device.type == "cuda"
-    rate = matmul_rate(field.device)
-    rows = []
+def measure(path: Path, field: TriplaneField, work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of the table for one field and one kind of work: the plain way first."""
+    repetitions, rows = arguments.repetitions, arguments.plain_rows
+    memory: dict[bool, float | None] = {True: None, False: None}
+    if not arguments.no_memory:
+        memory = {plain: grown_memory(work, path, plain, str(field.device)) for plain in memory}
+    first = None
+    if work == "crops":
+        scale = 1.0
+        plain = timed(lambda: crops(field, **PLAIN), arguments.plain_repetitions)
+        default = timed(lambda: crops(field), repetitions)
+        samples, compared = None, default[2]
+    else:
+        size, views = (VIEW_SIZE, 1) if work == "view" else (ORBIT_SIZE, ORBIT_VIEWS)
+        scale = views * size / (rows or size)
+        plain = timed(lambda: look(field, work, rows, plain=True), arguments.plain_repetitions)
+        first = timed(lambda: look(fresh(field), work), repetitions)
+        default = timed(lambda: look(field, work), repetitions)
+        samples = evaluated(lambda: look(field, work))
+        compared = look(field, work, rows)
+        compared = RenderOutput(*(part[:, :1] for part in (compared.images, compared.depth, compared.opacity)))
 
-    def add(work: str, way: str, times: tuple[float, float], plain: tuple[float, float], **more: Any) -> None:
-        row: dict[str, Any] = {"field": path.stem, "work": work, "way": way}
-        row |= {"processor_s": times[0], "wall_s": times[1]}
-        row |= {"ratio_processor": None if on_gpu else plain[0] / times[0], "ratio_wall": plain[1] / times[1]}
-        rows.append(row | more)
+    def row(way: str, processor: float, wall: float, **more: Any) -> dict[str, Any]:
+        ratios = {"ratio_processor": plain[0] * scale / processor, "ratio_wall": plain[1] * scale / wall}
+        base = {"field": path.stem, "work": work, "way": way, "processor_s": processor, "wall_s": wall}
+        return base | ratios | more
 
-    for work in arguments.work:
-        memory = {plain: None for plain in (True, False)}
-        if not arguments.no_memory:
-            memory = {plain: grown_memory(work, path, plain, str(field.device)) for plain in (True, False)}
-        if work == "crops":
-            plain_cpu, plain_wall, exact = timed(lambda: crops(field, **PLAIN), arguments.plain_repetitions)
-            cpu, wall, found = timed(lambda: crops(field), arguments.repetitions)
-            add(work, "plain", (plain_cpu, plain_wall), (plain_cpu, plain_wall), memory_mib=memory[True])
-            add(work, "default", (cpu, wall), (plain_cpu, plain_wall), memory_mib=memory[False], **errors(found, exact))
-            continue
-        views = 1 if work == "view" else arguments.plain_views
-        all_views = 1 if work == "view" else ORBIT_VIEWS
-
-        def run(known: TriplaneField, count: int, work: str = work, **settings: Any) -> RenderOutput:
-            with torch.no_grad():
-                return view(known, **settings) if work == "view" else orbit(known, count, **settings)
-
-        plain_cpu, plain_wall, exact = timed(lambda: run(field, views, **PLAIN), arguments.plain_repetitions)
-        plain_times = (plain_cpu * all_views / views, plain_wall * all_views / views)
-        add(work, "plain", plain_times, plain_times, memory_mib=memory[True])
-        first_cpu, first_wall, _ = timed(lambda: run(fresh(field), all_views), arguments.repetitions)
-        add(work, "default, first time", (first_cpu, first_wall), plain_times)
-        occupancy_grid(field)
-        cpu, wall, _ = timed(lambda: run(field, all_views), arguments.repetitions)
-        samples = evaluated(lambda: run(field, all_views))
-        add(
-            work,
-            "default",
-            (cpu, wall),
-            plain_times,
-            memory_mib=memory[False],
-            evaluated=samples,
-            floor_s=samples * operations_per_sample(field) / rate,
-            **errors(run(field, views), exact),
-        )
-    return rows
+    found = [row("plain", plain[0] * scale, plain[1] * scale, memory_mib=memory[True])]
+    if first is not None:
+        found.append(row("default, first", first[0], first[1]))
+    more: dict[str, Any] = {"memory_mib": memory[False]} | errors(compared, plain[2])
+    if samples is not None:
+        floor = samples * operations_per_sample(field) / matmul_rate(field.device)
+        more |= {"evaluated": samples, "floor_s": floor}
+    return [*found, row("default", default[0], default[1], **more)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -220,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's own)")
     parser.add_argument("--repetitions", type=int, default=3, help="of the default way; the smallest counts")
     parser.add_argument("--plain-repetitions", type=int, default=1)
-    parser.add_argument("--plain-views", type=int, default=1, help="views of an orbit that the plain way renders")
+    parser.add_argument("--plain-rows", type=int, help="rows that the plain way renders of a view (default: all)")
     parser.add_argument("--no-memory", action="store_true", help="times only")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument("--memory-of", choices=WORKS, help=argparse.SUPPRESS)
@@ -231,13 +222,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.memory_of:
         report_memory(TriplaneField.load(arguments.fields[0], arguments.device), arguments.memory_of, arguments.plain)
         return 0
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in arguments.fields:
-        rows += measure(path, TriplaneField.load(path, arguments.device), arguments)
+        field = TriplaneField.load(path, arguments.device)
+        for work in arguments.work:
+            rows += measure(path, field, work, arguments)
     print_table(rows)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        settings = {name: value for name, value in vars(arguments).items() if name in ("repetitions", "plain_views")}
+        settings = {
+            name: value
+            for name, value in vars(arguments).items()
+            if name in ("repetitions", "plain_repetitions", "plain_rows")
+        }
         write_json(arguments.json, rows, **settings)
     return 0
 

@@ -22,7 +22,8 @@ import lrm_hf
 from lrm_hf.cameras import Cameras, camera_rays, look_at_cameras, orbit_cameras
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
 from lrm_hf.modeling.field import FieldMLP, TriplaneField
-from lrm_hf.rendering import RenderOutput, render as render_default
+from lrm_hf.rendering import RenderOutput
+from lrm_hf.rendering import render as render_default
 
 
 # every sample is evaluated: the reference that the quick ways are compared with in test_bounded_rendering.py

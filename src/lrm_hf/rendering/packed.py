@@ -100,7 +100,7 @@ class _Rays(NamedTuple):
 
     def evaluate(self, samples: _Samples, depths: Tensor, inside_only: bool) -> Tensor:
         """Raw density and colour `(n, 4)` at samples of `depths` `(rays, samples)`."""
-        along = depths.reshape(-1)[samples.index][:, None] * self.directions[samples.ray]
+        along = depths.reshape(-1)[samples.number][:, None] * self.directions[samples.ray]
         points = self.origins[samples.ray] + along
         output = self.folded.evaluate(points, None if self.owner is None else self.owner[samples.ray])
         if inside_only:
@@ -115,7 +115,7 @@ class _Samples(NamedTuple):
     """Some samples out of `(rays, samples)`."""
 
     ray: Tensor  # [n]
-    index: Tensor  # [n] flat
+    number: Tensor  # [n] flat
 
 
 def _uniform(
@@ -136,12 +136,12 @@ def _uniform(
         outputs.append(rays.evaluate(chosen[-1], depths, inside_only=False))
         with torch.no_grad():
             pieces = rays.folded.density_from_raw(outputs[-1][:, 0]) * length[chosen[-1].ray, 0]
-            optical.view(-1)[chosen[-1].index] = pieces
+            optical.view(-1)[chosen[-1].number] = pieces
             passed[:, 0].index_add_(0, chosen[-1].ray, pieces)
     found, output = _join(chosen), torch.cat(outputs)
     if output.requires_grad or depths.requires_grad:
         pieces = rays.folded.density_from_raw(output[:, 0]) * length[found.ray, 0]
-        optical = torch.zeros_like(optical).view(-1).index_copy(0, found.index, pieces).view(depths.shape)
+        optical = torch.zeros_like(optical).view(-1).index_copy(0, found.number, pieces).view(depths.shape)
     return seen, *_accumulate(compositing_weights(optical, torch.ones_like(near)), depths, found, output)
 
 
@@ -172,12 +172,12 @@ def _importance(
     raw = _merge(raw, torch.full_like(raw, OUTSIDE), places)
     second, second_output, optical = _march(rays, depths, raw, wanted, known)
 
-    moved = first.ray * samples + places[0].view(-1)[first.index]
+    moved = first.ray * samples + places[0].view(-1)[first.number]
     found, output = _join([_Samples(first.ray, moved), second]), torch.cat([first_output, second_output])
     if output.requires_grad or depths.requires_grad:
-        raw = torch.full_like(raw, OUTSIDE).view(-1).index_copy(0, found.index, output[:, 0])
+        raw = torch.full_like(raw, OUTSIDE).view(-1).index_copy(0, found.number, output[:, 0])
         pieces = _choose(known[:, :-1] & known[:, 1:], 0, samples)
-        optical = torch.zeros_like(raw).index_copy(0, pieces.index, _optical(rays, raw, depths, pieces))
+        optical = torch.zeros_like(raw).index_copy(0, pieces.number, _optical(rays, raw, depths, pieces))
         optical = optical.view(depths.shape)
     weights = compositing_weights(optical, torch.ones_like(optical))
     # a piece has the mean of its ends' colours and depths: half of its weight goes to each
@@ -219,25 +219,25 @@ def _march(rays: _Rays, depths: Tensor, raw: Tensor, wanted: Tensor, known: Tens
         outputs.append(rays.evaluate(chosen[-1], depths, inside_only=True))
         known[:, part] |= asked
         with torch.no_grad():
-            raw.view(-1)[chosen[-1].index] = outputs[-1][:, 0]
+            raw.view(-1)[chosen[-1].number] = outputs[-1][:, 0]
             before = max(0, start - 1)  # the piece that ends with this block's first sample
             pieces = _choose(known[:, before : stop - 1] & known[:, before + 1 : stop], before, samples)
             depth = _optical(rays, raw.view(-1), depths, pieces)
-            optical.view(-1)[pieces.index] = depth
+            optical.view(-1)[pieces.number] = depth
             passed[:, 0].index_add_(0, pieces.ray, depth)
     return _join(chosen), torch.cat(outputs), optical
 
 
 def _optical(rays: _Rays, raw: Tensor, depths: Tensor, pieces: _Samples) -> Tensor:
     """Optical depth of pieces between a sample and the next, whose raw densities are averaged first."""
-    density = rays.folded.density_from_raw(0.5 * (raw[pieces.index] + raw[pieces.index + 1]))
+    density = rays.folded.density_from_raw(0.5 * (raw[pieces.number] + raw[pieces.number + 1]))
     flat = depths.reshape(-1)
-    return density * (flat[pieces.index + 1] - flat[pieces.index]).clamp(min=0)  # ascending up to rounding
+    return density * (flat[pieces.number + 1] - flat[pieces.number]).clamp(min=0)  # ascending up to rounding
 
 
 def _accumulate(weights: Tensor, depths: Tensor, found: _Samples, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Colour before its background `(rays, 3)`, depth and opacity `(rays, 1)`, from the samples' weights."""
-    shares = output[:, 1:] * weights.reshape(-1)[found.index][:, None]
+    shares = output[:, 1:] * weights.reshape(-1)[found.number][:, None]
     color = output.new_zeros(len(weights), 3).index_add(0, found.ray, shares)
     opacity = weights.sum(dim=1, keepdim=True).clamp(max=1.0)
     empty = opacity <= 0
@@ -267,4 +267,4 @@ def _merge(coarse: Tensor, fine: Tensor, places: tuple[Tensor, Tensor]) -> Tenso
 
 
 def _join(parts: list[_Samples]) -> _Samples:
-    return _Samples(torch.cat([part.ray for part in parts]), torch.cat([part.index for part in parts]))
+    return _Samples(torch.cat([part.ray for part in parts]), torch.cat([part.number for part in parts]))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -147,7 +147,7 @@ def _choose_way(field: TriplaneField, backend: str, bounded: bool, exact: bool |
     if backend == "torch" and (exact is True or has_own_arithmetic(field)):
         return _Way(dense.render_rays, field, None)
     cells = occupancy.occupancy_grid(field) if bounded and occupancy.can_use(field.config) else None
-    limits = {"occupancy": cells, "min_transmittance": MIN_TRANSMITTANCE if bounded else 0.0}
+    limits: dict[str, Any] = {"occupancy": cells, "min_transmittance": MIN_TRANSMITTANCE if bounded else 0.0}
     if backend == "triton":
         return _Way(partial(triton_kernels().render_rays, **limits), field, cells)
     return _Way(partial(packed.render_rays, **limits), fold(field), cells)
