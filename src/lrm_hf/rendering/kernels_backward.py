@@ -16,14 +16,13 @@ import triton.language as tl
 from .kernels_forward import (
     activate,
     axis_of,
-    box_point,
     color_of,
     column_of,
-    corner_of,
     density_of,
     first_layer,
     product,
-    texel_position,
+    texel_rows,
+    vector_of,
 )
 
 
@@ -156,6 +155,17 @@ def activation_slope(hidden, SILU: tl.constexpr):
 
 
 @triton.jit
+def onto_axis(grad_u, grad_v, AXES: tl.constexpr, AXIS: tl.constexpr):
+    """What a world axis gets from a plane's two."""
+    if AXES % 4 == AXIS:
+        return grad_u
+    elif AXES // 4 % 4 == AXIS:
+        return grad_v
+    else:
+        return grad_u * 0.0
+
+
+@triton.jit
 def planes_backward(
     table,
     grad_table,
@@ -175,55 +185,38 @@ def planes_backward(
     """Adds the gradient of the folded planes to `grad_table`; returns that of the box coordinates x, y, z."""
     columns = tl.arange(0, HIDDEN)
     grad_x, grad_y, grad_z = x * 0.0, x * 0.0, x * 0.0
+    mask = mask[:, None]
     for plane in tl.static_range(3):
-        AXIS_U: tl.constexpr = (PLANE_AXES // 16**plane) % 4
-        AXIS_V: tl.constexpr = (PLANE_AXES // 16**plane // 4) % 4
-        u, v = axis_of(x, y, z, AXIS_U), axis_of(x, y, z, AXIS_V)
-        column, share_x = texel_position(u, width)
-        row, share_y = texel_position(v, height)
-        grad_u, grad_v = x * 0.0, x * 0.0
-        for corner in tl.static_range(4):
-            index, share, inside = corner_of(
-                column, row, share_x, share_y, height, width, owner * 3 + plane, mask, corner
-            )
-            place = index[:, None] * HIDDEN + columns[None, :]
-            if PLANES:
-                tl.atomic_add(grad_table + place, share[:, None] * grad_hidden, mask=inside[:, None], sem="relaxed")
-            if POINTS:
-                texel = tl.load(table + place, mask=inside[:, None], other=0.0).to(tl.float32)
-                along = tl.sum(texel * grad_hidden, axis=1)
-                if corner // 2 == 1:
-                    part_u = along * share_y
-                else:
-                    part_u = along * (1.0 - share_y)
-                if corner % 2 == 1:
-                    grad_u += part_u
-                    part_v = along * share_x
-                else:
-                    grad_u -= part_u
-                    part_v = along * (1.0 - share_x)
-                if corner // 2 == 1:
-                    grad_v += part_v
-                else:
-                    grad_v -= part_v
+        u = axis_of(x, y, z, (PLANE_AXES // 16**plane) % 4)
+        v = axis_of(x, y, z, (PLANE_AXES // 16**plane // 4) % 4)
+        row, across, down = texel_rows(owner, u, v, height, width, plane)
+        corner = row[:, None] * HIDDEN + columns[None, :]
+        below = corner + (width + 2) * HIDDEN
+        if PLANES:
+            left, right = (1.0 - across)[:, None] * grad_hidden, across[:, None] * grad_hidden
+            upper, lower = 1.0 - down[:, None], down[:, None]
+            tl.atomic_add(grad_table + corner, upper * left, mask=mask, sem="relaxed")
+            tl.atomic_add(grad_table + corner + HIDDEN, upper * right, mask=mask, sem="relaxed")
+            tl.atomic_add(grad_table + below, lower * left, mask=mask, sem="relaxed")
+            tl.atomic_add(grad_table + below + HIDDEN, lower * right, mask=mask, sem="relaxed")
+        if POINTS:
+            upper_left = tl.sum(tl.load(table + corner, mask=mask, other=0.0).to(tl.float32) * grad_hidden, axis=1)
+            upper_right = tl.load(table + corner + HIDDEN, mask=mask, other=0.0).to(tl.float32)
+            upper_right = tl.sum(upper_right * grad_hidden, axis=1)
+            lower_left = tl.sum(tl.load(table + below, mask=mask, other=0.0).to(tl.float32) * grad_hidden, axis=1)
+            lower_right = tl.load(table + below + HIDDEN, mask=mask, other=0.0).to(tl.float32)
+            lower_right = tl.sum(lower_right * grad_hidden, axis=1)
+            grad_u = (1.0 - down) * (upper_right - upper_left) + down * (lower_right - lower_left)
+            grad_v = (1.0 - across) * (lower_left - upper_left) + across * (lower_right - upper_right)
         if POINTS:
             # beyond the reach of the outermost texels all is zero
             reach_u, reach_v = 1.0 + 1.0 / width, 1.0 + 1.0 / height
             near = (tl.abs(u) < reach_u) & (tl.abs(v) < reach_v)
             grad_u = tl.where(near, grad_u * (width * 0.5), 0.0)
             grad_v = tl.where(near, grad_v * (height * 0.5), 0.0)
-            if AXIS_U == 0:
-                grad_x += grad_u
-            elif AXIS_U == 1:
-                grad_y += grad_u
-            else:
-                grad_z += grad_u
-            if AXIS_V == 0:
-                grad_x += grad_v
-            elif AXIS_V == 1:
-                grad_y += grad_v
-            else:
-                grad_z += grad_v
+            grad_x += onto_axis(grad_u, grad_v, PLANE_AXES // 16**plane, 0)
+            grad_y += onto_axis(grad_u, grad_v, PLANE_AXES // 16**plane, 1)
+            grad_z += onto_axis(grad_u, grad_v, PLANE_AXES // 16**plane, 2)
     return grad_x, grad_y, grad_z
 
 
@@ -273,7 +266,9 @@ def field_backward_kernel(
         place = tl.load(chosen + entry, mask=mask, other=0).to(tl.int64)
         ray = place // samples
         depth = tl.load(depths + place, mask=mask, other=0.0)
-        x, y, z = box_point(origins, directions, ray, depth, inverse_radius, mask)
+        ox, oy, oz = vector_of(origins, ray, inverse_radius, mask)
+        dx, dy, dz = vector_of(directions, ray, inverse_radius, mask)
+        x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
         owner = (ray // rays_per_object).to(tl.int32)
         hidden = first_layer(table, biases, owner, x, y, z, mask, height, width, HIDDEN, PLANE_AXES)
         layers = (hidden,)
@@ -292,8 +287,7 @@ def field_backward_kernel(
             tl.atomic_add(grad_out_weight + columns[:, None] * 16 + channel, grad_weight, sem="relaxed")
         weight = tl.load(out_weight + columns[None, :] * 16 + tl.arange(0, 16)[:, None])
         grad = product(grad, weight, BF16, PRECISION) * activation_slope(hidden, SILU)
-        for step in tl.static_range(LAYERS):
-            layer: tl.constexpr = LAYERS - 1 - step
+        for layer in tl.static_range(LAYERS - 1, -1, -1):
             hidden = layers[layer]
             if MLP:
                 grad_weight = product(tl.trans(activate(hidden, SILU)), grad, BF16, PRECISION)

@@ -28,29 +28,21 @@ def axis_of(x, y, z, AXIS: tl.constexpr):
 
 @triton.jit
 def texel_position(coordinate, size):
-    """Corner and share along one axis of a plane; a coordinate of -1 to 1 spans the texels from edge to edge."""
+    """First of two texels along one axis of a plane with a rim, and the second one's share. A coordinate of -1 to 1
+    spans the texels from edge to edge, the rim aside."""
     position = (coordinate + 1.0) * (size * 0.5) - 0.5
-    # beyond the first texel on either side all is zero; the bounds keep the conversion to an integer defined
+    # the rim of zeros takes what lies beyond the outermost texels
     position = tl.minimum(tl.maximum(position, -1.0), size * 1.0)
-    corner = tl.floor(position)
-    return corner.to(tl.int32), position - corner
+    first = tl.minimum(tl.floor(position), size - 1.0)
+    return first.to(tl.int32) + 1, position - first
 
 
 @triton.jit
-def corner_of(column, row, share_x, share_y, height, width, base, mask, CORNER: tl.constexpr):
-    """Row of the table, its bilinear share, and whether it lies on the plane, of one of four corners."""
-    if CORNER % 2 == 1:
-        column = column + 1
-        across = share_x
-    else:
-        across = 1.0 - share_x
-    if CORNER // 2 == 1:
-        row = row + 1
-        down = share_y
-    else:
-        down = 1.0 - share_y
-    inside = mask & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return ((base * height + row) * width + column).to(tl.int64), across * down, inside
+def texel_rows(owner, u, v, height, width, PLANE: tl.constexpr):
+    """Row of the table that holds the first of four texels, and the shares of the second ones along both axes."""
+    column, across = texel_position(u, width)
+    row, down = texel_position(v, height)
+    return (((owner * 3 + PLANE) * (height + 2) + row) * (width + 2) + column).to(tl.int64), across, down
 
 
 @triton.jit
@@ -58,15 +50,18 @@ def first_layer(table, biases, owner, x, y, z, mask, height, width, HIDDEN: tl.c
     """The first linear layer `[n, HIDDEN]` at box coordinates: bilinear samples of the folded planes, summed."""
     columns = tl.arange(0, HIDDEN)
     hidden = tl.zeros((x.shape[0], HIDDEN), dtype=tl.float32) + tl.load(biases + columns)[None, :]
+    mask = mask[:, None]
     for plane in tl.static_range(3):
-        column, share_x = texel_position(axis_of(x, y, z, (PLANE_AXES // 16**plane) % 4), width)
-        row, share_y = texel_position(axis_of(x, y, z, (PLANE_AXES // 16**plane // 4) % 4), height)
-        for corner in tl.static_range(4):
-            index, share, inside = corner_of(
-                column, row, share_x, share_y, height, width, owner * 3 + plane, mask, corner
-            )
-            texel = tl.load(table + index[:, None] * HIDDEN + columns[None, :], mask=inside[:, None], other=0.0)
-            hidden += share[:, None] * texel.to(tl.float32)
+        u = axis_of(x, y, z, (PLANE_AXES // 16**plane) % 4)
+        v = axis_of(x, y, z, (PLANE_AXES // 16**plane // 4) % 4)
+        row, across, down = texel_rows(owner, u, v, height, width, plane)
+        corner = table + row[:, None] * HIDDEN + columns[None, :]
+        across, down = across[:, None], down[:, None]
+        below = corner + (width + 2) * HIDDEN
+        hidden += (1.0 - across) * (1.0 - down) * tl.load(corner, mask=mask, other=0.0).to(tl.float32)
+        hidden += across * (1.0 - down) * tl.load(corner + HIDDEN, mask=mask, other=0.0).to(tl.float32)
+        hidden += (1.0 - across) * down * tl.load(below, mask=mask, other=0.0).to(tl.float32)
+        hidden += across * down * tl.load(below + HIDDEN, mask=mask, other=0.0).to(tl.float32)
     return hidden
 
 
@@ -137,15 +132,11 @@ def color_of(raw, color_padding):
 
 
 @triton.jit
-def box_point(origins, directions, ray, depth, inverse_radius, mask):
-    """Box coordinates (-1 to 1 inside) at `depth` along each ray."""
-    ox = tl.load(origins + ray * 3, mask=mask, other=0.0)
-    oy = tl.load(origins + ray * 3 + 1, mask=mask, other=0.0)
-    oz = tl.load(origins + ray * 3 + 2, mask=mask, other=0.0)
-    dx = tl.load(directions + ray * 3, mask=mask, other=0.0)
-    dy = tl.load(directions + ray * 3 + 1, mask=mask, other=0.0)
-    dz = tl.load(directions + ray * 3 + 2, mask=mask, other=0.0)
-    return (ox + depth * dx) * inverse_radius, (oy + depth * dy) * inverse_radius, (oz + depth * dz) * inverse_radius
+def vector_of(vectors, ray, scale, mask):
+    x = tl.load(vectors + ray * 3, mask=mask, other=0.0)
+    y = tl.load(vectors + ray * 3 + 1, mask=mask, other=0.0)
+    z = tl.load(vectors + ray * 3 + 2, mask=mask, other=0.0)
+    return x * scale, y * scale, z * scale
 
 
 @triton.jit
@@ -169,10 +160,13 @@ def live_samples_kernel(
     ray = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid = ray < total
     wanted = valid & (tl.load(hit + ray, mask=valid, other=0) != 0)
+    # box coordinates, -1 to 1 inside
+    ox, oy, oz = vector_of(origins, ray, inverse_radius, valid)
+    dx, dy, dz = vector_of(directions, ray, inverse_radius, valid)
     count = tl.zeros((BLOCK,), dtype=tl.int32)
     for index in range(samples):
         depth = tl.load(depths + ray * samples + index, mask=wanted, other=0.0)
-        x, y, z = box_point(origins, directions, ray, depth, inverse_radius, wanted)
+        x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
         keep = wanted
         if INSIDE_ONLY:
             keep = keep & (tl.abs(x) <= 1.0) & (tl.abs(y) <= 1.0) & (tl.abs(z) <= 1.0)
@@ -192,7 +186,7 @@ def live_samples_kernel(
 
 @triton.jit
 def raw_density_kernel(
-    table,  # [objects * 3 * height * width, HIDDEN]
+    table,  # [objects * 3 * (height + 2) * (width + 2), HIDDEN], with a rim of zeros
     weights,  # [LAYERS, HIDDEN, HIDDEN], inputs first
     biases,  # [LAYERS + 1, HIDDEN]
     out_weight,  # [HIDDEN, 16]
@@ -220,12 +214,15 @@ def raw_density_kernel(
     """Density before its activation at given depths: the coarse pass of importance sampling."""
     ray = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     count = tl.load(counts + ray, mask=ray < total, other=0)
+    # box coordinates, -1 to 1 inside
+    ox, oy, oz = vector_of(origins, ray, inverse_radius, ray < total)
+    dx, dy, dz = vector_of(directions, ray, inverse_radius, ray < total)
     owner = (ray // rays_per_object).to(tl.int32)
     for step in range(tl.max(count, axis=0)):
         active = step < count
         index = tl.load(live + ray * samples + step, mask=active, other=0).to(tl.int32)
         depth = tl.load(depths + ray * samples + index, mask=active, other=0.0)
-        x, y, z = box_point(origins, directions, ray, depth, inverse_radius, active)
+        x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
         hidden = first_layer(table, biases, owner, x, y, z, active, height, width, HIDDEN, PLANE_AXES)
         output = last_layers(
             hidden, weights, biases, out_weight, out_bias, HIDDEN, LAYERS, SILU, BF16, PRECISION
@@ -258,9 +255,7 @@ def points_kernel(
     """The field at points, for meshing."""
     point = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = point < total
-    x = tl.load(points + point * 3, mask=mask, other=0.0) * inverse_radius
-    y = tl.load(points + point * 3 + 1, mask=mask, other=0.0) * inverse_radius
-    z = tl.load(points + point * 3 + 2, mask=mask, other=0.0) * inverse_radius
+    x, y, z = vector_of(points, point, inverse_radius, mask)
     owner = (point // points_per_object).to(tl.int32)
     hidden = first_layer(table, biases, owner, x, y, z, mask, height, width, HIDDEN, PLANE_AXES)
     output = last_layers(hidden, weights, biases, out_weight, out_bias, HIDDEN, LAYERS, SILU, BF16, PRECISION)
@@ -309,6 +304,9 @@ def composite_kernel(
     ray = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     valid = ray < total
     count = tl.load(counts + ray, mask=valid, other=0)
+    # box coordinates, -1 to 1 inside
+    ox, oy, oz = vector_of(origins, ray, inverse_radius, valid)
+    dx, dy, dz = vector_of(directions, ray, inverse_radius, valid)
     owner = (ray // rays_per_object).to(tl.int32)
     channel = tl.arange(0, 16)[None, :]
     zero = tl.zeros((BLOCK,), dtype=tl.float32)
@@ -327,7 +325,7 @@ def composite_kernel(
         active = (step < count) & (transmittance >= min_transmittance)
         index = tl.load(live + ray * samples + step, mask=active, other=0).to(tl.int32)
         depth = tl.load(depths + ray * samples + index, mask=active, other=0.0)
-        x, y, z = box_point(origins, directions, ray, depth, inverse_radius, active)
+        x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
         hidden = first_layer(table, biases, owner, x, y, z, active, height, width, HIDDEN, PLANE_AXES)
         output = last_layers(hidden, weights, biases, out_weight, out_bias, HIDDEN, LAYERS, SILU, BF16, PRECISION)
         if STORE:

@@ -35,21 +35,26 @@ def interpreted() -> bool:
 def forward_block(hidden: int) -> tuple[int, int]:
     """Rays (or points) per program and warps of the kernels that evaluate the field, by the padded width of its MLP."""
     if interpreted():
-        return 16, 4
+        return 32, 4
     return {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (64, 8)}[hidden]
 
 
 def backward_block(hidden: int, layers: int) -> tuple[int, int]:
     """Samples per program and warps of the field's backward kernel."""
     if interpreted():
-        return 16, 4
+        return 32, 4
     block, warps = {16: (128, 4), 32: (64, 4), 64: (64, 4), 128: (64, 8)}[hidden]
     return (block, warps) if layers <= 3 else (block, 8)
 
 
 def ray_block() -> tuple[int, int]:
     """Rays per program and warps of the kernels that do not evaluate the field."""
-    return (16, 4) if interpreted() else (128, 4)
+    return (32, 4) if interpreted() else (128, 4)
+
+
+def plane_code(axes: list[list[int]]) -> int:
+    """`plane_axes` of a field's config as one number: four bits a plane, two of them its width's axis."""
+    return sum((u + 4 * v) * 16**plane for plane, (u, v) in enumerate(axes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +62,8 @@ class FieldLaunch:
     """A field as the kernels take it. Its tensors carry gradients to the field's own.
 
     Attributes:
-        table: `(batch * 3 * height * width, hidden)` planes times the first layer, channels last.
+        table: `(batch * 3 * (height + 2) * (width + 2), hidden)` planes times the first layer, channels last, and a rim
+            of zeros.
         weights: `(layers, hidden, hidden)` of the layers between the first and the last, inputs first; one of zeros
             that nothing reads where there are none.
         biases: `(layers + 1, hidden)`.
@@ -88,7 +94,6 @@ class FieldLaunch:
         config = field.config
         hidden = max(16, 1 << (config.hidden_size - 1).bit_length())
         pad = hidden - config.hidden_size
-        axes = config.plane_axes or []  # never empty once the config is made
         with torch.autocast(field.device.type, enabled=False):
             middle = [F.pad(weight.t(), (0, pad, 0, pad)) for weight in field.weights[1:-1]]
             return cls(
@@ -106,7 +111,7 @@ class FieldLaunch:
                     "SILU": config.hidden_act == "silu",
                     "BF16": precision == "bf16",
                     "PRECISION": PRECISIONS[precision],
-                    "PLANE_AXES": sum((u + 4 * v) * 16**plane for plane, (u, v) in enumerate(axes)),
+                    "PLANE_AXES": plane_code(config.plane_axes or []),  # never empty once the config is made
                 },
                 rule={
                     "EXPONENTIAL": config.density_activation == "exp",
@@ -117,8 +122,8 @@ class FieldLaunch:
 
 
 def _folded_planes(field: TriplaneField, hidden: int, dtype: torch.dtype) -> Tensor:
-    """`(batch * 3 * height * width, hidden)`. Where no gradients are wanted it is of `dtype` and kept with the field until
-    planes or weights change; else it is float32."""
+    """The table of `FieldLaunch`. Where no gradients are wanted it is of `dtype`, and kept with the field until planes
+    or weights change; else it is float32."""
     sources = (field.planes, field.weights[0])
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in sources)
     # tensors made in inference mode count no versions, and can't be changed in place outside of it
@@ -128,7 +133,7 @@ def _folded_planes(field: TriplaneField, hidden: int, dtype: torch.dtype) -> Ten
         return known[1]
     first = field.weights[0].reshape(-1, 3, field.config.channels)
     folded = torch.einsum("bpchw,dpc->bphwd", field.planes, first)
-    table = F.pad(folded, (0, hidden - folded.shape[-1])).reshape(-1, hidden).contiguous()
+    table = F.pad(folded, (0, hidden - folded.shape[-1], 1, 1, 1, 1)).reshape(-1, hidden).contiguous()
     if not differentiable:
         table = table.to(dtype)
         object.__setattr__(field, "_folded_planes", (version, table))  # the field is frozen for everybody else
@@ -157,7 +162,7 @@ def live_samples(launch: FieldLaunch, rays: Rays, depths: Tensor) -> tuple[Tenso
         rays.origins.detach(), rays.directions.detach(), depths, rays.hit, rays.occupancy if known else rays.hit,
         live, counts, total, depths.shape[1], depths.shape[2], rays.occupancy.shape[1] if known else 1,
         launch.inverse_radius,
-        INSIDE_ONLY=launch.rule["NEIGHBORS"], OCCUPANCY=known, BLOCK=block, num_warps=warps,
+        INSIDE_ONLY=launch.rule["NEIGHBORS"], OCCUPANCY=known, BLOCK=block, num_warps=warps, num_stages=1,
     )  # fmt: skip
     return live, counts
 
@@ -174,7 +179,7 @@ def raw_density(launch: FieldLaunch, rays: Rays, depths: Tensor) -> Tensor:
     raw_density_kernel[(_blocks(counts.numel(), block),)](
         *_operands(launch, launch.tensors), rays.origins.detach(), rays.directions.detach(), depths, live, counts, raw,
         counts.numel(), depths.shape[1], depths.shape[2], launch.height, launch.width, launch.inverse_radius,
-        **launch.options, BLOCK=block, num_warps=warps,
+        **launch.options, BLOCK=block, num_warps=warps, num_stages=1,
     )  # fmt: skip
     return raw
 
@@ -190,7 +195,7 @@ def evaluate_points(launch: FieldLaunch, points: Tensor) -> Tensor:
     if total:
         points_kernel[(_blocks(total, block),)](
             *_operands(launch, launch.tensors), points, outputs, total, points.shape[1], launch.height, launch.width,
-            launch.inverse_radius, **launch.options, BLOCK=block, num_warps=warps,
+            launch.inverse_radius, **launch.options, BLOCK=block, num_warps=warps, num_stages=1,
         )  # fmt: skip
     return outputs
 
@@ -228,7 +233,7 @@ class _Composite(torch.autograd.Function):
         composite_kernel[(_blocks(batch * count, block),)](
             *field, origins, directions, depths, lengths, live, counts, sums, walked, outputs, batch * count, count,
             samples, launch.height, launch.width, launch.inverse_radius, *launch.numbers, min_transmittance,
-            STORE=keep, **launch.rule, **launch.options, BLOCK=block, num_warps=warps,
+            STORE=keep, **launch.rule, **launch.options, BLOCK=block, num_warps=warps, num_stages=1,
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(*field, origins, directions, depths, lengths, live, walked, sums, outputs)
@@ -258,7 +263,7 @@ class _Composite(torch.autograd.Function):
         block, warps = ray_block()
         composite_backward_kernel[(_blocks(total, block),)](
             outputs, depths, lengths, live, walked, sums, grad_sums.contiguous(), grad_outputs, grad_depths,
-            grad_lengths, total, samples, *ctx.numbers, DEPTHS=cameras, **ctx.rule, BLOCK=block, num_warps=warps,
+            grad_lengths, total, samples, *ctx.numbers, DEPTHS=cameras, **ctx.rule, BLOCK=block, num_warps=warps, num_stages=1,
         )  # fmt: skip
 
         chosen = (grad_outputs != 0).any(dim=-1).flatten().nonzero()[:, 0]
@@ -274,7 +279,7 @@ class _Composite(torch.autograd.Function):
             field_backward_kernel[(programs,)](
                 table, weights, biases, out_weight, origins, directions, depths, chosen, grad_outputs, grad_table,
                 grad_mlp, grad_points, len(chosen), count, samples, *ctx.sizes, **ctx.options,
-                PLANES=planes, MLP=mlp, POINTS=cameras, BLOCK=block, num_warps=warps,
+                PLANES=planes, MLP=mlp, POINTS=cameras, BLOCK=block, num_warps=warps, num_stages=1,
             )  # fmt: skip
 
         grads: list[Tensor | None] = [None] * 9
