@@ -71,7 +71,7 @@ def variants(field: str, precision: str) -> Iterator[tuple[str, Any, dict[str, A
         yield f"field backward{', cameras' * points}", kernels_backward.field_backward_kernel, values, warps
 
 
-def resources(kernel: Any, values: dict[str, Any], warps: int, capability: int) -> dict[str, Any]:
+def resources(kernel: Any, values: dict[str, Any], warps: int, capability: int, **extra: Any) -> dict[str, Any]:
     """Compiles a kernel; what its machine code takes."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -95,7 +95,9 @@ def resources(kernel: Any, values: dict[str, Any], warps: int, capability: int) 
         (i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names) if signature[name].startswith("*")
     }
     source = ASTSource(fn=kernel, signature=signature, constexprs=values, attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "num_stages": 1})
+    compiled = triton.compile(
+        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "num_stages": 1, **extra}
+    )
     ptx = compiled.asm["ptx"]
     instructions = {
         name: len(re.findall(pattern, ptx))

@@ -76,7 +76,10 @@ def activate(hidden, SILU: tl.constexpr):
 @triton.jit
 def product(left, right, BF16: tl.constexpr, PRECISION: tl.constexpr):
     """Matrix product, summed in float32."""
-    if BF16:
+    if PRECISION == "rounded":
+        # what a product of bfloat16 operands is, for the interpreter, which multiplies their bits
+        return tl.dot(left.to(tl.bfloat16).to(tl.float32), right.to(tl.bfloat16).to(tl.float32))
+    elif BF16:
         return tl.dot(left.to(tl.bfloat16), right.to(tl.bfloat16))
     else:
         return tl.dot(left, right, input_precision=PRECISION)

@@ -23,6 +23,8 @@ EMPTY = -1e9
 PARTIAL_BYTES = 2**26
 # programs of the field's backward kernel per multiprocessor
 PROGRAMS_PER_PROCESSOR = 4
+# rays per program in the interpreter, where a step costs the same for any number of them
+INTERPRETED_BLOCK = 64
 
 
 def interpreted() -> bool:
@@ -35,21 +37,21 @@ def interpreted() -> bool:
 def forward_block(hidden: int) -> tuple[int, int]:
     """Rays (or points) per program and warps of the kernels that evaluate the field, by the padded width of its MLP."""
     if interpreted():
-        return 32, 4
+        return INTERPRETED_BLOCK, 4
     return {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (64, 8)}[hidden]
 
 
 def backward_block(hidden: int, layers: int) -> tuple[int, int]:
     """Samples per program and warps of the field's backward kernel."""
     if interpreted():
-        return 32, 4
+        return INTERPRETED_BLOCK, 4
     block, warps = {16: (128, 4), 32: (64, 4), 64: (64, 4), 128: (64, 8)}[hidden]
     return (block, warps) if layers <= 3 else (block, 8)
 
 
 def ray_block() -> tuple[int, int]:
     """Rays per program and warps of the kernels that do not evaluate the field."""
-    return (32, 4) if interpreted() else (128, 4)
+    return (INTERPRETED_BLOCK, 4) if interpreted() else (128, 4)
 
 
 def plane_code(axes: list[list[int]]) -> int:
@@ -110,7 +112,7 @@ class FieldLaunch:
                     "LAYERS": len(middle),
                     "SILU": config.hidden_act == "silu",
                     "BF16": precision == "bf16",
-                    "PRECISION": PRECISIONS[precision],
+                    "PRECISION": "rounded" if precision == "bf16" and interpreted() else PRECISIONS[precision],
                     "PLANE_AXES": plane_code(config.plane_axes or []),  # never empty once the config is made
                 },
                 rule={
