@@ -59,13 +59,13 @@ def variants(field: str, precision: str) -> Iterator[tuple[str, Any, dict[str, A
     for depths in (False, True):
         values = {**rule, "DEPTHS": depths, "BLOCK": block}
         yield f"composite backward{', cameras' * depths}", kernels_backward.composite_backward_kernel, values, warps
-    block, warps = forward_block(hidden)
+    block, warps = forward_block(options)
     yield "points", kernels_forward.points_kernel, {**options, "BLOCK": block}, warps
     yield "raw density", kernels_forward.raw_density_kernel, {**options, "BLOCK": block}, warps
     for store in (False, True):
         values = {**options, **rule, "STORE": store, "BLOCK": block}
         yield f"composite{', training' * store}", kernels_forward.composite_kernel, values, warps
-    block, warps = backward_block(hidden, layers)
+    block, warps = backward_block(options)
     for points in (False, True):
         values = {**options, "PLANES": True, "MLP": True, "POINTS": points, "BLOCK": block}
         yield f"field backward{', cameras' * points}", kernels_backward.field_backward_kernel, values, warps

@@ -34,23 +34,38 @@ def interpreted() -> bool:
     return kernels_forward.INTERPRETED
 
 
-def forward_block(hidden: int) -> tuple[int, int]:
-    """Rays (or points) per program and warps of the kernels that evaluate the field, by the padded width of its MLP."""
+# Rays, points or samples per program, and warps, by the padded width of the MLP. Chosen so that the machine code keeps
+# its values in registers (`python -m benchmarks.kernel_resources`); `python -m benchmarks.kernel_tuning` times others.
+# Without tensor cores each thread holds whole rows of the operands, and a block has to be smaller.
+FORWARD_BLOCKS = {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (64, 8)}
+BACKWARD_BLOCKS = {16: (128, 4), 32: (64, 4), 64: (64, 8), 128: (64, 8)}
+SCALAR_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (32, 8), 128: (16, 8)}
+
+
+def forward_block(options: dict[str, Any]) -> tuple[int, int]:
+    """Rays or points per program and warps of the kernels that evaluate the field, by the field's launch options."""
     if interpreted():
         return INTERPRETED_BLOCK, 4
-    return {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (64, 8)}[hidden]
+    return (SCALAR_BLOCKS if _is_scalar(options) else FORWARD_BLOCKS)[options["HIDDEN"]]
 
 
-def backward_block(hidden: int, layers: int) -> tuple[int, int]:
+def backward_block(options: dict[str, Any]) -> tuple[int, int]:
     """Samples per program and warps of the field's backward kernel."""
     if interpreted():
         return INTERPRETED_BLOCK, 4
-    block, warps = {16: (128, 4), 32: (64, 4), 64: (64, 4), 128: (64, 8)}[hidden]
-    return (block, warps) if layers <= 3 else (block, 8)
+    return (SCALAR_BLOCKS if _is_scalar(options) else BACKWARD_BLOCKS)[options["HIDDEN"]]
+
+
+def _is_scalar(options: dict[str, Any]) -> bool:
+    return options["PRECISION"] == "ieee" and not options["BF16"]
 
 
 def ray_block() -> tuple[int, int]:
-    """Rays per program and warps of the kernels that do not evaluate the field."""
+    """Rays per program and warps of the kernels that do not evaluate the field.
+
+    Nowhere are loads pipelined (`num_stages=1`): what a step looks up depends on the one before, or fills the shared
+    memory many times over.
+    """
     return (INTERPRETED_BLOCK, 4) if interpreted() else (128, 4)
 
 
@@ -159,12 +174,12 @@ def live_samples(launch: FieldLaunch, rays: Rays, depths: Tensor) -> tuple[Tenso
     live = torch.empty(depths.shape, dtype=torch.int16, device=depths.device)
     counts = torch.empty(depths.shape[:2], dtype=torch.int32, device=depths.device)
     total, (block, warps) = counts.numel(), ray_block()
-    known = rays.occupancy is not None
+    # what is not there stands in as an argument that is not touched
+    occupancy = rays.hit if rays.occupancy is None else rays.occupancy
     live_samples_kernel[(_blocks(total, block),)](
-        rays.origins.detach(), rays.directions.detach(), depths, rays.hit, rays.occupancy if known else rays.hit,
-        live, counts, total, depths.shape[1], depths.shape[2], rays.occupancy.shape[1] if known else 1,
-        launch.inverse_radius,
-        INSIDE_ONLY=launch.rule["NEIGHBORS"], OCCUPANCY=known, BLOCK=block, num_warps=warps, num_stages=1,
+        rays.origins.detach(), rays.directions.detach(), depths, rays.hit, occupancy, live, counts, total,
+        depths.shape[1], depths.shape[2], occupancy.shape[1], launch.inverse_radius,
+        INSIDE_ONLY=launch.rule["NEIGHBORS"], OCCUPANCY=rays.occupancy is not None, BLOCK=block, num_warps=warps, num_stages=1,
     )  # fmt: skip
     return live, counts
 
@@ -177,7 +192,7 @@ def raw_density(launch: FieldLaunch, rays: Rays, depths: Tensor) -> Tensor:
     depths = depths.detach().contiguous()
     live, counts = live_samples(launch, rays, depths)
     raw = torch.full_like(depths, EMPTY)
-    block, warps = forward_block(launch.options["HIDDEN"])
+    block, warps = forward_block(launch.options)
     raw_density_kernel[(_blocks(counts.numel(), block),)](
         *_operands(launch, launch.tensors), rays.origins.detach(), rays.directions.detach(), depths, live, counts, raw,
         counts.numel(), depths.shape[1], depths.shape[2], launch.height, launch.width, launch.inverse_radius,
@@ -193,7 +208,7 @@ def evaluate_points(launch: FieldLaunch, points: Tensor) -> Tensor:
     points = points.detach().contiguous()
     outputs = points.new_empty(*points.shape[:2], 4)
     total = points.shape[0] * points.shape[1]
-    block, warps = forward_block(launch.options["HIDDEN"])
+    block, warps = forward_block(launch.options)
     if total:
         points_kernel[(_blocks(total, block),)](
             *_operands(launch, launch.tensors), points, outputs, total, points.shape[1], launch.height, launch.width,
@@ -231,7 +246,7 @@ class _Composite(torch.autograd.Function):
         walked = torch.empty_like(counts)
         # four numbers per sample are kept for the backward pass; what is as wide as the MLP is computed again
         outputs = origins.new_empty(batch, count, samples, 4) if keep else sums
-        block, warps = forward_block(launch.options["HIDDEN"])
+        block, warps = forward_block(launch.options)
         composite_kernel[(_blocks(batch * count, block),)](
             *field, origins, directions, depths, lengths, live, counts, sums, walked, outputs, batch * count, count,
             samples, launch.height, launch.width, launch.inverse_radius, *launch.numbers, min_transmittance,
@@ -265,7 +280,8 @@ class _Composite(torch.autograd.Function):
         block, warps = ray_block()
         composite_backward_kernel[(_blocks(total, block),)](
             outputs, depths, lengths, live, walked, sums, grad_sums.contiguous(), grad_outputs, grad_depths,
-            grad_lengths, total, samples, *ctx.numbers, DEPTHS=cameras, **ctx.rule, BLOCK=block, num_warps=warps, num_stages=1,
+            grad_lengths, total, samples, *ctx.numbers,
+            DEPTHS=cameras, **ctx.rule, BLOCK=block, num_warps=warps, num_stages=1,
         )  # fmt: skip
 
         chosen = (grad_outputs != 0).any(dim=-1).flatten().nonzero()[:, 0]
@@ -273,7 +289,7 @@ class _Composite(torch.autograd.Function):
         grad_points = torch.zeros((*depths.shape, 3) if cameras else (1,), device=table.device)
         hidden, layers = ctx.options["HIDDEN"], ctx.options["LAYERS"]
         sizes = (layers * hidden * hidden, (layers + 1) * hidden, hidden * 16)
-        block, warps = backward_block(hidden, layers)
+        block, warps = backward_block(ctx.options)
         blocks = _blocks(len(chosen), block)
         programs = min(blocks, _programs(table.device, sum(sizes) * 4))
         grad_mlp = torch.zeros((programs, sum(sizes)) if mlp else (1, 1), device=table.device)
