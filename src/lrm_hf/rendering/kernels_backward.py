@@ -276,7 +276,7 @@ def field_backward_kernel(
             weight = tl.load(weights + layer * HIDDEN * HIDDEN + square)
             bias = tl.load(biases + (layer + 1) * HIDDEN + columns)
             hidden = product(activate(hidden, SILU), weight, BF16, PRECISION) + bias[None, :]
-            layers = layers + (hidden,)
+            layers = layers + (hidden,)  # type: ignore[assignment]
 
         grad = tl.load(
             grad_outputs + place[:, None] * 4 + channel, mask=mask[:, None] & (channel < 4), other=0.0

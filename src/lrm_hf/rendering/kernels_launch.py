@@ -61,11 +61,7 @@ def _is_scalar(options: dict[str, Any]) -> bool:
 
 
 def ray_block() -> tuple[int, int]:
-    """Rays per program and warps of the kernels that do not evaluate the field.
-
-    Nowhere are loads pipelined (`num_stages=1`): what a step looks up depends on the one before, or fills the shared
-    memory many times over.
-    """
+    """Rays per program and warps of the kernels that do not evaluate the field."""
     return (INTERPRETED_BLOCK, 4) if interpreted() else (128, 4)
 
 
@@ -179,7 +175,7 @@ def live_samples(launch: FieldLaunch, rays: Rays, depths: Tensor) -> tuple[Tenso
     live_samples_kernel[(_blocks(total, block),)](
         rays.origins.detach(), rays.directions.detach(), depths, rays.hit, occupancy, live, counts, total,
         depths.shape[1], depths.shape[2], occupancy.shape[1], launch.inverse_radius,
-        INSIDE_ONLY=launch.rule["NEIGHBORS"], OCCUPANCY=rays.occupancy is not None, BLOCK=block, num_warps=warps, num_stages=1,
+        INSIDE_ONLY=launch.rule["NEIGHBORS"], OCCUPANCY=rays.occupancy is not None, **_program(block, warps),
     )  # fmt: skip
     return live, counts
 
@@ -196,7 +192,7 @@ def raw_density(launch: FieldLaunch, rays: Rays, depths: Tensor) -> Tensor:
     raw_density_kernel[(_blocks(counts.numel(), block),)](
         *_operands(launch, launch.tensors), rays.origins.detach(), rays.directions.detach(), depths, live, counts, raw,
         counts.numel(), depths.shape[1], depths.shape[2], launch.height, launch.width, launch.inverse_radius,
-        **launch.options, BLOCK=block, num_warps=warps, num_stages=1,
+        **launch.options, **_program(block, warps),
     )  # fmt: skip
     return raw
 
@@ -212,7 +208,7 @@ def evaluate_points(launch: FieldLaunch, points: Tensor) -> Tensor:
     if total:
         points_kernel[(_blocks(total, block),)](
             *_operands(launch, launch.tensors), points, outputs, total, points.shape[1], launch.height, launch.width,
-            launch.inverse_radius, **launch.options, BLOCK=block, num_warps=warps, num_stages=1,
+            launch.inverse_radius, **launch.options, **_program(block, warps),
         )  # fmt: skip
     return outputs
 
@@ -250,7 +246,7 @@ class _Composite(torch.autograd.Function):
         composite_kernel[(_blocks(batch * count, block),)](
             *field, origins, directions, depths, lengths, live, counts, sums, walked, outputs, batch * count, count,
             samples, launch.height, launch.width, launch.inverse_radius, *launch.numbers, min_transmittance,
-            STORE=keep, **launch.rule, **launch.options, BLOCK=block, num_warps=warps, num_stages=1,
+            STORE=keep, **launch.rule, **launch.options, **_program(block, warps),
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(*field, origins, directions, depths, lengths, live, walked, sums, outputs)
@@ -281,7 +277,7 @@ class _Composite(torch.autograd.Function):
         composite_backward_kernel[(_blocks(total, block),)](
             outputs, depths, lengths, live, walked, sums, grad_sums.contiguous(), grad_outputs, grad_depths,
             grad_lengths, total, samples, *ctx.numbers,
-            DEPTHS=cameras, **ctx.rule, BLOCK=block, num_warps=warps, num_stages=1,
+            DEPTHS=cameras, **ctx.rule, **_program(block, warps),
         )  # fmt: skip
 
         chosen = (grad_outputs != 0).any(dim=-1).flatten().nonzero()[:, 0]
@@ -297,7 +293,7 @@ class _Composite(torch.autograd.Function):
             field_backward_kernel[(programs,)](
                 table, weights, biases, out_weight, origins, directions, depths, chosen, grad_outputs, grad_table,
                 grad_mlp, grad_points, len(chosen), count, samples, *ctx.sizes, **ctx.options,
-                PLANES=planes, MLP=mlp, POINTS=cameras, BLOCK=block, num_warps=warps, num_stages=1,
+                PLANES=planes, MLP=mlp, POINTS=cameras, **_program(block, warps),
             )  # fmt: skip
 
         grads: list[Tensor | None] = [None] * 9
@@ -331,6 +327,11 @@ def _programs(device: torch.device, bytes_each: int) -> int:
         return 3
     processors = torch.cuda.get_device_properties(device).multi_processor_count
     return max(1, min(PROGRAMS_PER_PROCESSOR * processors, PARTIAL_BYTES // bytes_each))
+
+
+def _program(block: int, warps: int) -> dict[str, int]:
+    # pipelined loads (more than one stage) of the weights would fill the shared memory many times over
+    return {"BLOCK": block, "num_warps": warps, "num_stages": 1}
 
 
 def _blocks(total: int, block: int) -> int:
