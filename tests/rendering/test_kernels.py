@@ -163,7 +163,7 @@ class TestTwin:
         field = random_field(**CASES[name])
         rays, samples = small_rays(field), field.config.num_samples
         expected, expected_gradients = gradients(twin, field, samples, rays)
-        assert 0.1 < float(expected[2].mean()) < 0.95
+        assert 0.1 < float(expected[2].detach().mean()) < 0.95
         actual, actual_gradients = gradients(kernels.render_rays, field, samples, rays)
         assert_close(actual, expected)
         assert_gradients_close(actual_gradients, expected_gradients)
@@ -413,7 +413,7 @@ class TestDoor:
         rays = small_rays(field)
         expected, expected_gradients = gradients(twin, field, 8, rays)
         actual, actual_gradients = gradients(kernels.render_rays, field, 8, rays, precision="bf16")
-        assert 1e-4 < float((actual[0] - expected[0]).abs().max()) < 5e-2
+        assert 1e-4 < float((actual[0] - expected[0]).detach().abs().max()) < 5e-2
         for value, reference in zip(actual_gradients, expected_gradients, strict=True):
             # where an operand's rounding crosses a kink of a ReLU, a sample's whole share comes or goes
             assert float((value - reference).norm() / reference.norm()) < 0.1
@@ -521,19 +521,29 @@ class TestGoldens:
             assert float((gradient - values[name]).norm() / values[name].norm()) < 3e-4, name
 
 
-# of one half of a float's range of colours: largest error, mean error, and relative error of a gradient's norm
+TRIPOSR_RULES: dict[str, Any] = {
+    "hidden_act": "silu",
+    "density_activation": "exp",
+    "sampling": "uniform",
+    "step_length": "normalized",
+    "plane_axes": TRIPOSR,
+}
+
+# Largest and mean error of colour and opacity, and error of a gradient relative to its norm. Four times and more what
+# the torch twin does on this field when its operands are rounded to as many bits: 5e-7, 1e-7, 7e-4 with 22 bits and the
+# first layer folded, 4e-4, 4e-5, 2e-2 with 10 (tf32), 3e-3, 5e-4, 8e-2 with 7 and planes of bfloat16. What gradients
+# lose is samples on the other side of a kink of a ReLU, of which planes of noise have many.
 FULL_SIZE = {
-    "fp32": (2e-4, 2e-6, 1e-3),
-    "tf32x3": (5e-4, 5e-6, 2e-3),
-    "tf32": (3e-2, 5e-4, 2e-2),
-    "bf16": (0.2, 4e-3, 0.1),
+    "fp32": (5e-5, 2e-6, 4e-3),
+    "tf32x3": (1e-4, 4e-6, 6e-3),
+    "tf32": (3e-3, 2e-4, 0.1),
+    "bf16": (2e-2, 2e-3, 0.3),
 }
 
 
 @pytest.mark.gpu
 class TestFullSize:
-    """OpenLRM-base's shape. Operands of 11 bits (tf32) and 8 bits (bf16) move the raw density by their share of it,
-    and with it what an importance sample finds."""
+    """OpenLRM-large's shape: planes of 64 x 64 texels and 80 channels."""
 
     @pytest.mark.parametrize("precision", FULL_SIZE)
     @pytest.mark.parametrize("sampling", ["importance", "uniform"])
@@ -546,8 +556,8 @@ class TestFullSize:
         actual, actual_gradients = gradients(kernels.render_rays, field, 96, rays, precision=precision)
         largest, mean, relative = FULL_SIZE[precision]
         for value, reference in ((actual[0], expected[0]), (actual[2], expected[2])):
-            assert float((value - reference).abs().max()) < largest
-            assert float((value - reference).abs().mean()) < mean
+            assert float((value - reference).detach().abs().max()) < largest
+            assert float((value - reference).detach().abs().mean()) < mean
         for value, reference in zip(actual_gradients[:9], expected_gradients[:9], strict=True):
             assert float((value - reference).norm() / reference.norm()) < relative
 
@@ -558,9 +568,9 @@ class TestFullSize:
         rays = Rays.of(field, orbit_cameras(num_views=1, elevation=20.0), side=64)
         expected, expected_gradients = gradients(twin, field, 128, rays)
         actual, actual_gradients = gradients(kernels.render_rays, field, 128, rays)
-        assert_close(actual, expected, tolerance=2e-4)
+        assert_close(actual, expected, tolerance=1e-4)
         for value, reference in zip(actual_gradients[:-5], expected_gradients[:-5], strict=True):
-            assert float((value - reference).norm() / reference.norm()) < 1e-3
+            assert float((value - reference).norm() / reference.norm()) < FULL_SIZE["fp32"][2]
 
     def test_memory(self) -> None:
         """Far below one float per ray, sample and channel: what is kept for the backward pass is 4 floats per ray and
@@ -583,14 +593,5 @@ class TestFullSize:
         second, second_gradients = gradients(kernels.render_rays, field, 96, rays)
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
         # of the MLP: all but the planes and, through them, the first layer
-        for index in (*range(2, 9),):
+        for index in range(2, 9):
             assert torch.equal(first_gradients[index], second_gradients[index])
-
-
-TRIPOSR_RULES: dict[str, Any] = {
-    "hidden_act": "silu",
-    "density_activation": "exp",
-    "sampling": "uniform",
-    "step_length": "normalized",
-    "plane_axes": TRIPOSR,
-}

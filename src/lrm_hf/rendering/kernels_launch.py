@@ -39,6 +39,7 @@ def interpreted() -> bool:
 # Without tensor cores each thread holds whole rows of the operands, and a block has to be smaller.
 FORWARD_BLOCKS = {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (64, 8)}
 BACKWARD_BLOCKS = {16: (128, 4), 32: (64, 4), 64: (64, 8), 128: (64, 8)}
+DEEP_BLOCKS = {16: (64, 4), 32: (64, 8), 64: (32, 8), 128: (16, 8)}  # backward, where many layers are kept
 SCALAR_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (32, 8), 128: (16, 8)}
 
 
@@ -53,7 +54,8 @@ def backward_block(options: dict[str, Any]) -> tuple[int, int]:
     """Samples per program and warps of the field's backward kernel."""
     if interpreted():
         return INTERPRETED_BLOCK, 4
-    return (SCALAR_BLOCKS if _is_scalar(options) else BACKWARD_BLOCKS)[options["HIDDEN"]]
+    blocks = DEEP_BLOCKS if options["LAYERS"] > 3 else BACKWARD_BLOCKS
+    return (SCALAR_BLOCKS if _is_scalar(options) else blocks)[options["HIDDEN"]]
 
 
 def _is_scalar(options: dict[str, Any]) -> bool:
