@@ -37,9 +37,9 @@ def interpreted() -> bool:
 # Rays, points or samples per program, and warps, by the padded width of the MLP. Chosen so that the machine code keeps
 # its values in registers (`python -m benchmarks.kernel_resources`); `python -m benchmarks.kernel_tuning` times others.
 # Without tensor cores each thread holds whole rows of the operands, and a block has to be smaller.
-FORWARD_BLOCKS = {16: (128, 4), 32: (128, 4), 64: (64, 4), 128: (64, 8)}
+FORWARD_BLOCKS = {16: (128, 4), 32: (128, 4), 64: (64, 8), 128: (64, 8)}
 BACKWARD_BLOCKS = {16: (128, 4), 32: (64, 4), 64: (64, 8), 128: (64, 8)}
-DEEP_BLOCKS = {16: (64, 4), 32: (64, 8), 64: (32, 8), 128: (16, 8)}  # backward, where many layers are kept
+DEEP_BLOCKS = {16: (64, 4), 32: (64, 8), 64: (32, 8), 128: (16, 8)}  # backward, where many values are kept
 SCALAR_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (32, 8), 128: (16, 8)}
 
 
@@ -54,7 +54,8 @@ def backward_block(options: dict[str, Any]) -> tuple[int, int]:
     """Samples per program and warps of the field's backward kernel."""
     if interpreted():
         return INTERPRETED_BLOCK, 4
-    blocks = DEEP_BLOCKS if options["LAYERS"] > 3 else BACKWARD_BLOCKS
+    crowded = options["LAYERS"] > 3 or options["PRECISION"] == "tf32x3"
+    blocks = DEEP_BLOCKS if crowded else BACKWARD_BLOCKS
     return (SCALAR_BLOCKS if _is_scalar(options) else blocks)[options["HIDDEN"]]
 
 
