@@ -1,7 +1,7 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
 """All that is to be run when a GPU is at hand for some minutes: correctness first, then speed.
 
-    python -m benchmarks.gpu_session results --minutes 9
+    python -m benchmarks.gpu_session results --minutes 9 --fields base.safetensors large.safetensors
 
 Each step is a process of its own, so that one that fails or hangs leaves the others their turn; its output goes to
 `results/STEP.log` as it comes, and what a step measures to `results/STEP.json`. `results/session.json` says what ran,
@@ -35,9 +35,12 @@ class Step(NamedTuple):
     command: list[str]
     needs: str  # module without which it can't run
     share: float
+    files: tuple[str, ...] | None = ()  # what its command ends with; None if it needs some and none were given
 
 
-def steps(results: Path) -> list[Step]:
+def steps(results: Path, fields: Sequence[Path] = ()) -> list[Step]:
+    """All steps in their order. `fields` are files that `TriplaneField.save` wrote."""
+    known = tuple(str(path.resolve()) for path in fields) or None
     test = [sys.executable, "-m", "pytest", "-q", "--durations=10", "-p", "no:cacheprovider"]
     module = [sys.executable, "-m"]
 
@@ -53,10 +56,22 @@ def steps(results: Path) -> list[Step]:
             0.35,
         ),
         Step("gpu_tests", [*test, "-m", "gpu", "--ignore=tests/rendering/test_kernels.py", "tests"], "pytest", 0.1),
-        Step("render", [*module, "benchmarks.render", *written("render")], "benchmarks.render", 0.25),
+        Step(
+            "render",
+            [*module, "benchmarks.render", "--device", "cuda", *written("render")],
+            "benchmarks.render",
+            0.25,
+            known,
+        ),
         Step("tuning", [*module, "benchmarks.kernel_tuning", *written("tuning")], "benchmarks.kernel_tuning", 0.2),
         Step("planes", [*module, "benchmarks.planes", *written("planes")], "benchmarks.planes", 0.1),
-        Step("mesh", [*module, "benchmarks.mesh", *written("mesh")], "benchmarks.mesh", 0.1),
+        Step(
+            "mesh",
+            [*module, "benchmarks.mesh", "--device", "cuda", "--output", str(results / "mesh.json")],
+            "benchmarks.mesh",
+            0.1,
+            known,
+        ),
     ]
 
 
@@ -64,13 +79,15 @@ def run(step: Step, results: Path, seconds: float) -> dict[str, Any]:
     """Runs a step for at most `seconds`; how it went."""
     if importlib.util.find_spec(step.needs) is None:
         return {"step": step.name, "outcome": f"skipped: there is no module {step.needs!r} here"}
+    if step.files is None:
+        return {"step": step.name, "outcome": "skipped: it needs fields, and `--fields` named none"}
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT), environment.get("PYTHONPATH", "")])
     start = time.monotonic()
     with open(results / f"{step.name}.log", "w", encoding="utf-8") as log:
         try:
             code = subprocess.run(
-                step.command,
+                [*step.command, *step.files],
                 cwd=ROOT,
                 env=environment,
                 stdout=log,
@@ -88,10 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_session", description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="directory for logs and JSON, made if need be")
     parser.add_argument("--minutes", type=float, default=9.0, help="for everything together (default: 9)")
+    parser.add_argument(
+        "--fields", nargs="+", type=Path, default=[], help="fields to render, as `TriplaneField.save` writes"
+    )
     parser.add_argument("--steps", nargs="+", metavar="STEP", help="only these")
     arguments = parser.parse_args(argv)
     arguments.results = arguments.results.resolve()
-    chosen = steps(arguments.results)
+    chosen = steps(arguments.results, arguments.fields)
     if arguments.steps is not None:
         unknown = set(arguments.steps) - {step.name for step in chosen}
         if unknown:

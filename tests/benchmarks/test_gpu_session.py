@@ -41,6 +41,20 @@ def test_a_step_that_cannot_run(tmp_path: Path) -> None:
     assert not (tmp_path / "step.log").exists()
 
 
+def test_a_step_without_its_files(tmp_path: Path) -> None:
+    step = Step("step", [sys.executable, "-c", "import sys; print(sys.argv[1:])"], "sys", 1.0, None)
+    assert run(step, tmp_path, seconds=120)["outcome"] == "skipped: it needs fields, and `--fields` named none"
+    assert run(step._replace(files=("a", "b")), tmp_path, seconds=120)["outcome"] == "passed"
+    assert (tmp_path / "step.log").read_text() == "['a', 'b']\n"
+
+
+def test_fields_go_to_rendering(tmp_path: Path) -> None:
+    given = {step.name: step.files for step in steps(tmp_path, [tmp_path / "base.safetensors"])}
+    assert given["render"] == (str(tmp_path / "base.safetensors"),)
+    assert given["kernels"] == ()
+    assert {step.name: step.files for step in steps(tmp_path)}["render"] is None
+
+
 def test_shares_are_of_one_whole(tmp_path: Path) -> None:
     chosen = steps(tmp_path)
     assert len({step.name for step in chosen}) == len(chosen)
