@@ -10,6 +10,7 @@ bundled cases 1e-6 was seen in the interpreter; a GPU's exp and its fused produc
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -451,6 +452,10 @@ class TestDoor:
     def test_needs_a_gpu_or_the_interpreter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "interpreted", lambda: False)
         assert kernels.unsupported(random_field(), "cpu") == "the kernels need a CUDA device, not 'cpu'"
+
+    def test_needs_triton(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "triton", None)
+        assert kernels.unsupported(random_field()) == "triton is not installed"
 
     def test_deterministic_algorithms(self) -> None:
         field = random_field()

@@ -40,7 +40,7 @@ def interpreted() -> bool:
 FORWARD_BLOCKS = {16: (128, 4), 32: (128, 4), 64: (64, 8), 128: (64, 8)}
 BACKWARD_BLOCKS = {16: (128, 4), 32: (64, 4), 64: (64, 8), 128: (64, 8)}
 DEEP_BLOCKS = {16: (64, 4), 32: (64, 8), 64: (32, 8), 128: (16, 8)}  # backward, where many values are kept
-SCALAR_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (32, 8), 128: (16, 8)}
+SCALAR_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (32, 8), 128: (16, 16)}
 
 
 def forward_block(options: dict[str, Any]) -> tuple[int, int]:
