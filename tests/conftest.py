@@ -35,6 +35,13 @@ _THREADS = max(1, (os.cpu_count() or 1) // _WORKERS)
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, str(_THREADS))
 
+# Triton decides where a kernel is defined whether it compiles or runs in the interpreter, on the CPU.
+import torch  # noqa: E402
+
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 
 def _is_loopback(host: Any) -> bool:
     if isinstance(host, bytes):
@@ -82,8 +89,6 @@ def _no_network() -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def _torch_threads() -> None:
-    import torch
-
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
@@ -91,8 +96,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return
-    import torch
-
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device, torch.cuda.is_available() is False")
         for item in gpu_items:

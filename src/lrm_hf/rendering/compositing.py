@@ -44,10 +44,27 @@ def accumulate(weights: Tensor, rgb: Tensor, depths: Tensor, background: Tensor)
         color `(..., 3)`, depth `(..., 1)`, opacity `(..., 1)`. Depth is the mean distance that the light comes from,
         0 where opacity is 0.
     """
-    opacity = weights.sum(dim=-1, keepdim=True).clamp(max=1.0)  # rounding may end just above
-    color = (weights[..., None, :] @ rgb)[..., 0, :] + background * (1 - opacity)
+    sums = (weights[..., None, :] @ rgb)[..., 0, :], (weights * depths).sum(dim=-1, keepdim=True)
+    return resolve(*sums, weights.sum(dim=-1, keepdim=True), depths[..., :1], depths[..., -1:], background)
+
+
+def resolve(
+    color: Tensor, depth: Tensor, opacity: Tensor, first: Tensor, last: Tensor, background: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From sums along the ray to what is seen; the rest of `accumulate`.
+
+    Args:
+        color, depth, opacity: `(..., 3)`, `(..., 1)`, `(..., 1)` sums of the weights times colour, depth and one.
+        first, last: `(..., 1)` depths of the ray's first and last piece.
+        background: `(..., 3)`.
+
+    Returns:
+        As `accumulate`.
+    """
+    opacity = opacity.clamp(max=1.0)  # rounding may end just above
+    color = color + background * (1 - opacity)
     empty = opacity <= 0
-    depth = (weights * depths).sum(dim=-1, keepdim=True) / torch.where(empty, torch.ones_like(opacity), opacity)
+    depth = depth / torch.where(empty, torch.ones_like(opacity), opacity)
     # rounding must not carry the mean out of the samples' range
-    depth = torch.maximum(torch.minimum(depth, depths[..., -1:]), depths[..., :1])
+    depth = torch.maximum(torch.minimum(depth, last), first)
     return color, torch.where(empty, torch.zeros_like(depth), depth), opacity
