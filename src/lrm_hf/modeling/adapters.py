@@ -25,6 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..files import replacing
+from ..hub import ADAPTER_CONFIG_FILE as CONFIG_FILE
+from ..hub import ADAPTER_WEIGHTS_FILE as WEIGHTS_FILE
 from .original_files import differences, listed
 
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 
-CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 # Full names, since a plain "q_proj" means layers of the encoder in some versions of transformers and not in others.
 _ATTENTION = {
     "decoder": r"decoder\.layers\.\d+\.(?:self|cross)_attn\.(?:q|k|v|out)_proj",

@@ -14,9 +14,9 @@ from typing import Any
 from diffusers.loaders.lora_base import LoraBaseMixin
 from transformers.utils import logging
 
+from .. import hub, model_card
 from ..modeling import adapter_layers
 from ..modeling.adapters import changed, read_adapter, write_adapter
-from . import hub, model_card
 
 
 logger = logging.get_logger(__name__)
@@ -81,7 +81,7 @@ class LRMLoraMixin(LoraBaseMixin):
             adapter_name = next(name for name in names if name not in loaded)
         adapter_layers.add_adapter(self._plain, adapter, adapter_name, self._hotswap_rank)
 
-    def save_lora_weights(  # type: ignore[override]
+    def save_lora_weights(
         self,
         save_directory: str | os.PathLike[str],
         adapter_name: str | None = None,

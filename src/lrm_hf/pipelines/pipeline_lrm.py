@@ -15,13 +15,14 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+from .. import hub
 from ..cameras import Cameras, orbit_cameras
 from ..image_processing import LRMImageProcessor, LRMImageProcessorKwargs
 from ..modeling.field import TriplaneField
 from ..modeling.modeling_base import LRMPreTrainedModel
 from ..rendering import RenderOutput, render
 from ..rendering.packed import MAX_EMPTY_DENSITY, PackedField
-from . import hub, pretrained
+from . import pretrained
 from .lora import LRMLoraMixin
 from .pipeline_output import LRMPipelineOutput, convert_views
 

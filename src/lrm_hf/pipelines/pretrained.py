@@ -11,13 +11,12 @@ import torch
 from transformers.utils import logging
 
 from ..files import replacing
+from ..hub import ADAPTER_CONFIG_FILE, HUB_ARGUMENTS, check_source, find_file
 from ..image_processing import LRMImageProcessor
+from ..model_card import write_card
 from ..modeling.modeling_base import LRMPreTrainedModel
 from ..modeling.modeling_lrm import LRMModel
 from ..modeling.modeling_triposr import TripoSRModel
-from ..modeling.adapters import CONFIG_FILE
-from .hub import HUB_ARGUMENTS, check_source, find_file
-from .model_card import write_card
 
 
 logger = logging.get_logger(__name__)
@@ -79,7 +78,7 @@ def find_layout(source: str, arguments: dict[str, Any]) -> Layout:
         return "model"
     if is_original(source, **hub):
         return "original"
-    if find_file(source, CONFIG_FILE, hub) is not None:
+    if find_file(source, ADAPTER_CONFIG_FILE, hub) is not None:
         raise OSError(
             f"{source!r} holds an adapter, no model: load the model that it was made for, then "
             "`pipe.load_lora_weights(...)`."

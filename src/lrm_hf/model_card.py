@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from safetensors import SafetensorError, safe_open
 
-from ..files import replacing
+from .files import replacing
 
 
 # who edits the card takes this line out, or leaves it; only with it a card gives way to one that is there

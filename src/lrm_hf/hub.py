@@ -23,10 +23,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..modeling.adapters import CONFIG_FILE, WEIGHTS_FILE
 from . import model_card
 
 
+# of an adapter, as peft names them
+ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
 
@@ -74,15 +75,17 @@ def find_adapter(source: str, subfolder: str | None, hub: dict[str, Any]) -> tup
     """
     check_source(source, "an adapter")
     folder = f"{subfolder}/" if subfolder else ""
-    config = find_file(source, folder + CONFIG_FILE, hub)
+    config = find_file(source, folder + ADAPTER_CONFIG_FILE, hub)
     if config is None:
         where = f"{source!r}" + (f", folder {subfolder!r}," if subfolder else "")
         if find_file(source, folder + "model_index.json", hub) or find_file(source, folder + "config.json", hub):
             raise OSError(f"{where} holds a whole model, no adapter: load it with LRMPipeline.from_pretrained.")
-        raise OSError(f"{where} holds no adapter: it has no {CONFIG_FILE}.")
-    weights = find_file(source, folder + WEIGHTS_FILE, hub)
+        raise OSError(f"{where} holds no adapter: it has no {ADAPTER_CONFIG_FILE}.")
+    weights = find_file(source, folder + ADAPTER_WEIGHTS_FILE, hub)
     if weights is None:
-        raise OSError(f"{source!r} has an {CONFIG_FILE} but no {WEIGHTS_FILE}; pickled weights are not loaded.")
+        raise OSError(
+            f"{source!r} has an {ADAPTER_CONFIG_FILE} but no {ADAPTER_WEIGHTS_FILE}; pickled weights are not loaded."
+        )
     return config, weights
 
 
