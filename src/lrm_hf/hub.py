@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 )
 
 from . import model_card
+from .files import read_json
 
 
 # of an adapter, as peft names them
@@ -87,6 +88,32 @@ def find_adapter(source: str, subfolder: str | None, hub: dict[str, Any]) -> tup
             f"{source!r} has an {ADAPTER_CONFIG_FILE} but no {ADAPTER_WEIGHTS_FILE}; pickled weights are not loaded."
         )
     return config, weights
+
+
+def kind_of(directory: str | os.PathLike[str]) -> str:
+    """ "pipeline", "model" or "adapter": what of ours a directory holds.
+
+    Raises:
+        OSError: if it does not exist, or holds nothing of ours.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no directory {os.fspath(directory)!r}.")
+    if (path / ADAPTER_CONFIG_FILE).exists():
+        return "adapter"
+    for kind, file, key, ours in (
+        ("pipeline", "model_index.json", "_class_name", "LRMPipeline"),
+        ("model", "config.json", "model_type", "lrm"),
+    ):
+        if (path / file).exists():
+            content = read_json(path / file)
+            if content.get(key) == ours:
+                return kind
+            raise OSError(f"{os.fspath(directory)!r} is no LRM: its {file} says {key} {content.get(key)!r}.")
+    raise OSError(
+        f"{os.fspath(directory)!r} holds no saved pipeline, model or adapter: it has no model_index.json, config.json "
+        f"or {ADAPTER_CONFIG_FILE}."
+    )
 
 
 @contextmanager

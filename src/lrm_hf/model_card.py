@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from safetensors import SafetensorError, safe_open
 
-from .files import replacing
+from .files import read_json, replacing
 
 
 # who edits the card takes this line out, or leaves it; only with it a card gives way to one that is there
@@ -82,11 +81,11 @@ def is_automatic(directory: str | os.PathLike[str]) -> bool:
 
 
 def _card(directory: Path, name: str, base_model: str | None, told: dict[str, str | None]) -> str:
-    adapter = _read(directory / "adapter_config.json")
+    adapter = read_json(directory / "adapter_config.json") if (directory / "adapter_config.json").exists() else None
     config_file = next(
         (path for path in (directory / "model/config.json", directory / "config.json") if path.exists()), None
     )
-    config = _read(config_file) if config_file else None
+    config = read_json(config_file) if config_file else None
     tags = ["image-to-3d", "lrm"]
     relation: dict[str, Any] = {}
     if adapter is not None:
@@ -178,10 +177,7 @@ def _metrics_table(metrics: str | os.PathLike[str] | Mapping[str, Any] | None) -
     if metrics is None:
         return None
     if not isinstance(metrics, Mapping):
-        path = Path(metrics)
-        metrics = _read(path)
-        if metrics is None:
-            raise FileNotFoundError(f"there is no file {os.fspath(path)!r} with metrics.")
+        metrics = read_json(metrics)
     protocol, numbers = metrics.get("protocol"), metrics.get("metrics")
     if not isinstance(protocol, str) or not protocol.strip():
         raise ValueError("`metrics` must say how they were measured: a text under 'protocol'.")
@@ -192,15 +188,3 @@ def _metrics_table(metrics: str | os.PathLike[str] | Mapping[str, Any] | None) -
             raise ValueError(f"`metrics` must have numbers, got {value!r} for {key!r}.")
     rows = [f"| {key} | {value:.4g} |" for key, value in numbers.items()]
     return "\n".join([protocol.strip(), "", "| metric | value |", "|---|---|", *rows])
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise OSError(f"{os.fspath(path)!r} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise OSError(f"{os.fspath(path)!r} holds a {type(content).__name__}, expected a JSON object.")
-    return content
