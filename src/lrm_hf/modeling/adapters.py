@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 
 # Full names, since a plain "q_proj" means layers of the encoder in some versions of transformers and not in others.
+# Pooling heads, where an encoder has one, have no part in the planes.
 _ATTENTION = {
     "decoder": r"decoder\.layers\.\d+\.(?:self|cross)_attn\.(?:q|k|v|out)_proj",
-    "encoder": r"encoder\.(?:.+\.)?(?:(?:q|k|v|o|out)_proj|query|key|value|attention\.output\.dense)",
+    "encoder": r"encoder\.(?!head\.)(?:.+\.)?(?:(?:q|k|v|o|out)_proj|query|key|value|attention\.output\.dense)",
 }
 _MLP = {
     "decoder": r"decoder\.layers\.\d+\.mlp\.fc[12]",
-    "encoder": r"encoder\.(?:.+\.)?(?:mlp\.(?:fc[12]|up_proj|down_proj)|intermediate\.dense|\d+\.output\.dense)",
+    "encoder": r"encoder\.(?!head\.)(?:.+\.)?(?:mlp\.(?:fc[12]|up_proj|down_proj)|intermediate\.dense|\d+\.output\.dense)",
 }
 TARGETS = ("decoder", "encoder", "all")
 # Modules that transformers has renamed over time, old spelling to new; adapters keep the names of their day.

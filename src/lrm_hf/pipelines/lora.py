@@ -70,11 +70,8 @@ class LRMLoraMixin(LoraBaseMixin):
             "force_download": force_download,
             "local_files_only": local_files_only,
         }
-        files = hub.find_adapter(
-            source,
-            subfolder,
-            {key: value for key, value in arguments.items() if value or (key == "token" and value is False)},
-        )
+        given = {key: value for key, value in arguments.items() if value is not None}
+        files = hub.find_adapter(source, subfolder, given)
         adapter = read_adapter(*files, source)
         if hotswap:
             adapter_layers.swap_adapter(self._plain, adapter, adapter_name or self._only_adapter("swap"))
