@@ -39,6 +39,7 @@ def owner(work: Path) -> None:
     from io import StringIO
 
     from hub_server import READ_ONLY_TOKEN
+    from huggingface_hub import constants
 
     from lrm_hf import LRMModel, LRMPipeline, cli
 
@@ -79,7 +80,9 @@ def owner(work: Path) -> None:
     error_of("push of a model without a token", lambda: LRMModel.push_to_hub(pipe.model, "me/new", token=False))
     error_of("push with a token to read", lambda: pulled.push_to_hub("me/new", token=READ_ONLY_TOKEN))
 
-    # cut off twice, the client goes on by itself; cut off for good, it does so when it is called again
+    # cut off twice, the client goes on by itself; cut off for good, it does so when it is called again. Of a chunk that
+    # was cut off it keeps nothing, and its chunks are larger than these files
+    constants.DOWNLOAD_CHUNK_SIZE = 500
     use("interrupted", LRMPipeline.from_pretrained("me/interrupted", **cache))
     error_of("dead line", lambda: LRMPipeline.from_pretrained("me/dead-line", **cache))
     use("line mended", LRMPipeline.from_pretrained("me/dead-line", **cache))

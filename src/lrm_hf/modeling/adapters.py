@@ -42,7 +42,8 @@ _ATTENTION = {
 }
 _MLP = {
     "decoder": r"decoder\.layers\.\d+\.mlp\.fc[12]",
-    "encoder": r"encoder\.(?!head\.)(?:.+\.)?(?:mlp\.(?:fc[12]|up_proj|down_proj)|intermediate\.dense|\d+\.output\.dense)",
+    "encoder": r"encoder\.(?!head\.)(?:.+\.)?"
+    r"(?:mlp\.(?:fc[12]|up_proj|down_proj)|intermediate\.dense|\d+\.output\.dense)",
 }
 TARGETS = ("decoder", "encoder", "all")
 # Modules that transformers has renamed over time, old spelling to new; adapters keep the names of their day.

@@ -30,16 +30,28 @@ class SharingMixin:
 
     config: Any
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: dict[str, Any] | None = None,
+        push_to_hub: bool = False,
+        max_shard_size: int | str = "50GB",
+        variant: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         """As everywhere in transformers; and a file by which `AutoModel.from_pretrained(..., trust_remote_code=True)`
         finds the class where nobody has imported lrm_hf."""
-        if not getattr(self, "_hf_peft_config_loaded", False):  # then transformers writes the adapter alone
+        # diffusers looks into the signature for what it may pass on
+        kwargs |= {"max_shard_size": max_shard_size, "variant": variant, "state_dict": state_dict}
+        # with an adapter, transformers writes that alone
+        if is_main_process and not getattr(self, "_hf_peft_config_loaded", False):
             directory = Path(save_directory)
             directory.mkdir(parents=True, exist_ok=True)
             with replacing(directory / REMOTE_CODE_FILE) as path:
                 path.write_text(REMOTE_CODE, encoding="utf-8")
             self.config.auto_map = dict(AUTO_MAP)
-        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        super().save_pretrained(save_directory, is_main_process, push_to_hub=push_to_hub, **kwargs)  # type: ignore[misc]
 
     def push_to_hub(self, repo_id: str, *, max_shard_size: int | str = "50GB", **kwargs: Any) -> str:
         """Uploads the model, with a model card where there is none yet.
