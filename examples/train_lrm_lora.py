@@ -2,11 +2,11 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
 """Fine-tunes an LRM on objects of your own with a low-rank adapter: a small file, and the model itself stays as it is.
 
-    python -m lrm_hf.training.mesh_views MESH_DIR pool/mine
-    accelerate launch examples/train_lrm_lora.py --pool pool/mine --output_dir my-adapter
+python -m lrm_hf.training.mesh_views MESH_DIR pool/mine
+accelerate launch examples/train_lrm_lora.py --pool pool/mine --output_dir my-adapter
 
-    pipe = LRMPipeline.from_pretrained(...)  # the model that --model names
-    pipe.load_lora_weights("my-adapter")
+pipe = LRMPipeline.from_pretrained(...)  # the model that --model names
+pipe.load_lora_weights("my-adapter")
 """
 
 from __future__ import annotations

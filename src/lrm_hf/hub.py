@@ -102,12 +102,12 @@ def kind_of(directory: str | os.PathLike[str]) -> str:
     if (path / ADAPTER_CONFIG_FILE).exists():
         return "adapter"
     for kind, file, key, ours in (
-        ("pipeline", "model_index.json", "_class_name", "LRMPipeline"),
-        ("model", "config.json", "model_type", "lrm"),
+        ("pipeline", "model_index.json", "_class_name", ("LRMPipeline",)),
+        ("model", "config.json", "model_type", ("lrm", "triposr")),
     ):
         if (path / file).exists():
             content = read_json(path / file)
-            if content.get(key) == ours:
+            if content.get(key) in ours:
                 return kind
             raise OSError(f"{os.fspath(directory)!r} is no LRM: its {file} says {key} {content.get(key)!r}.")
     raise OSError(
@@ -150,7 +150,7 @@ def readable_errors(source: str, hub: dict[str, Any]) -> Iterator[None]:
         raise OSError(f"{where} the Hub answered: {_line(error)}") from error
     except HTTPError as error:
         raise OSError(
-            f"loading {source!r} from the Hub was cut off ({_line(error)}): run the same again, it goes on from there."
+            f"loading {source!r} from the Hub was cut off ({_line(error)}): try again, complete files are kept."
         ) from error
 
 

@@ -128,12 +128,13 @@ def _model_facts(directory: Path, config: dict[str, Any]) -> dict[str, str]:
     encoder, field = config.get("encoder_config") or {}, config.get("field_config") or {}
     side = 2 * config.get("triplane_low_res", 0) * (config.get("lift_upscale", 1) if config.get("lift_samples") else 1)
     layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+    blocks = str(config.get("decoder_block", config.get("model_type"))).replace("_", " + ")
     facts = {
         "parameters": f"{_parameters(directory):,}",
         "picture": f"{config.get('image_size')} × {config.get('image_size')} pixels",
         "encoder": f"{encoder.get('model_type')}, {encoder.get('num_hidden_layers')} layers of width "
         f"{encoder.get('hidden_size')}",
-        "decoder": f"{layers} {str(config.get('decoder_block')).replace('_', ' + ')} blocks of width {width}",
+        "decoder": f"{layers} {blocks} blocks of width {width}",
         "planes": f"3 × {side} × {side}, {field.get('channels')} channels",
     }
     return {key: value for key, value in facts.items() if "None" not in value}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from adapter_files import random_adapter
+from adapter_files import pixel_values, random_adapter
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from tiny_models import tiny_config, tiny_model
+from tiny_models import tiny_config, tiny_model, tiny_triposr
 from torch import nn
 
 from lrm_hf.modeling.adapter_layers import adapter_of, add_adapter, lora_layers, remove_all_adapters, without_adapters
@@ -106,8 +106,6 @@ def test_files_are_peft_s_own(options: dict[str, Any], tmp_path: Path) -> None:
     assert all(torch.equal(theirs[key], ours[key]) for key in theirs)
     configs = [json.loads((tmp_path / name / "adapter_config.json").read_text()) for name in ("peft", "ours")]
     assert {key for key in configs[0] if configs[0][key] != configs[1][key]} <= {"base_model_name_or_path"}
-    from adapter_files import pixel_values
-
     loaded = PeftModel.from_pretrained(tiny_model(tiny_config()), tmp_path / "ours").eval()
     with torch.no_grad():
         assert torch.equal(loaded(pixel_values()).planes, planes)
@@ -125,13 +123,22 @@ def test_a_config_of_peft_s_own_with_ranks_and_alphas_by_layer(tmp_path: Path) -
     planes = random_adapter(tmp_path, seed=2, config=config)
     model = tiny_model(tiny_config())
     add_adapter(model, read(tmp_path), "mine")
-    from adapter_files import pixel_values
-
     with torch.no_grad():
         assert torch.equal(model(pixel_values()).planes, planes)
     layers = lora_layers(model)
     assert layers["decoder.layers.1.self_attn.q_proj"].scaling["mine"] == 4 / 3
     assert layers["decoder.layers.0.mlp.fc1"].scaling["mine"] == 1 / 2
+
+
+def test_triposr_takes_adapters_too(tmp_path: Path) -> None:
+    planes = random_adapter(tmp_path, seed=6, model=tiny_triposr(), target="all", mlp=True, use_dora=True)
+    model = tiny_triposr()
+    add_adapter(model, read(tmp_path), "mine")
+    with torch.no_grad():
+        assert torch.equal(model(pixel_values()).planes, planes)
+    assert set(lora_layers(model)) >= DECODER_ATTENTION | DECODER_MLP
+    with pytest.raises(ValueError, match="was made for another model"):
+        fit_adapter(tiny_model(tiny_config()), read(tmp_path))
 
 
 def old_spelling(name: str) -> str:
@@ -160,8 +167,6 @@ def test_adapters_of_an_older_transformers_fit(targets: str, tmp_path: Path) -> 
     old = replace(adapter, layers={old_spelling(name): parts for name, parts in adapter.layers.items()})
     assert old.layers.keys() != adapter.layers.keys()
     add_adapter(model, old, "old")
-    from adapter_files import pixel_values
-
     with torch.no_grad():
         assert torch.equal(model(pixel_values()).planes, planes)
 

@@ -111,6 +111,8 @@ def stranger(work: Path) -> None:
     nested = AutoModel.from_pretrained(
         "me/tiny", subfolder="model", trust_remote_code=True, cache_dir=work / "stranger"
     )
+    other = AutoModel.from_pretrained("me/triposr", trust_remote_code=True, cache_dir=work / "stranger")
+    report["other class"] = f"{type(other).__module__}.{type(other).__name__}"
     report["class"] = f"{type(model).__module__}.{type(model).__name__}"
     model.save_pretrained(work / "saved by a stranger")
     report["files"] = sorted(path.name for path in (work / "saved by a stranger").iterdir())

@@ -9,15 +9,17 @@ import pytest
 import torch
 from hub_server import running_hub
 from hub_session import Session
-from tiny_models import pictures, tiny_pipeline
+from tiny_models import pictures, tiny_pipeline, tiny_triposr
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     work = tmp_path_factory.mktemp("remote_code")
     tiny_pipeline().save_pretrained(work / "saved")
+    tiny_triposr().save_pretrained(work / "triposr")
     with running_hub() as hub:
         hub.add_directory("me/tiny", work / "saved")
+        hub.add_directory("me/triposr", work / "triposr")
         hub.add_directory("me/model-alone", work / "saved" / "model")
         session = Session(hub, work)
         session.run("stranger")
@@ -32,6 +34,7 @@ def base() -> torch.Tensor:
 def test_auto_model_finds_the_class_where_nobody_imports_the_package(session: Session, base: torch.Tensor) -> None:
     report = session.report["stranger"]
     assert report["class"] == "lrm_hf.modeling.modeling_lrm.LRMModel"
+    assert report["other class"] == "lrm_hf.modeling.modeling_triposr.TripoSRModel"
     for name in ("AutoModel", "AutoModel of a pipeline"):
         torch.testing.assert_close(session.planes["stranger"][name], base, atol=1e-5, rtol=0)  # in another process
     # saved again, it does not carry copies of the package's source

@@ -15,13 +15,12 @@ from ..model_card import write_card
 
 # transformers copies a repository's code file by file, and a package does not survive that: the file is a signpost
 REMOTE_CODE_FILE = "modeling_lrm.py"
-AUTO_MAP = {"AutoConfig": "modeling_lrm.LRMConfig", "AutoModel": "modeling_lrm.LRMModel"}
 REMOTE_CODE = '''"""Where AutoModel.from_pretrained(..., trust_remote_code=True) finds the model: in the package lrm_hf.
 
 That has to be installed: https://github.com/lrm-hf/lrm_hf
 """
 
-from lrm_hf import LRMConfig, LRMModel  # noqa: F401
+from lrm_hf import LRMConfig, LRMModel, TripoSRConfig, TripoSRModel  # noqa: F401
 '''
 
 
@@ -50,7 +49,9 @@ class SharingMixin:
             directory.mkdir(parents=True, exist_ok=True)
             with replacing(directory / REMOTE_CODE_FILE) as path:
                 path.write_text(REMOTE_CODE, encoding="utf-8")
-            self.config.auto_map = dict(AUTO_MAP)
+            module = REMOTE_CODE_FILE.removesuffix(".py")
+            classes = {"AutoConfig": type(self.config), "AutoModel": type(self)}
+            self.config.auto_map = {auto: f"{module}.{cls.__name__}" for auto, cls in classes.items()}
         super().save_pretrained(save_directory, is_main_process, push_to_hub=push_to_hub, **kwargs)  # type: ignore[misc]
 
     def push_to_hub(self, repo_id: str, *, max_shard_size: int | str = "50GB", **kwargs: Any) -> str:
@@ -70,7 +71,7 @@ class SharingMixin:
         with tempfile.TemporaryDirectory() as directory:
             self.save_pretrained(directory, max_shard_size=max_shard_size)
             write_card(directory, repo_id)
-            return hub.upload(directory, repo_id, **{"commit_message": "Upload LRMModel", **kwargs})
+            return hub.upload(directory, repo_id, **{"commit_message": f"Upload {type(self).__name__}", **kwargs})
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
