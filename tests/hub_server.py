@@ -2,7 +2,8 @@
 """A Hugging Face Hub on the loopback interface, in memory: enough of its API to create repositories, commit, and load.
 
 Regular files come inside the commit, `*.safetensors` as LFS objects (batch request, PUT, then a pointer in the commit).
-Repositories have one branch, `main`; each commit is a snapshot of all files.
+Each commit is a snapshot of all files. Whoever has a token may read and write everything, but for `READ_ONLY_TOKEN`,
+and for repositories that are gated. Downloads can be made to break off.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+
+READ_ONLY_TOKEN = "hf_readonly"
 
 
 @dataclass
 class Repository:
     private: bool = False
+    gated: bool = False
     # newest last: commit id, summary, files by path
     commits: list[tuple[str, str, dict[str, bytes]]] = field(default_factory=list)
+    branches: dict[str, list[tuple[str, str, dict[str, bytes]]]] = field(default_factory=dict)  # but for main
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -37,12 +44,21 @@ class Hub:
         self.url = ""
         self.repositories: dict[str, Repository] = {}
         self.lfs_objects: dict[str, bytes] = {}
-        self.requests: list[str] = []  # method and path
+        self.requests: list[str] = []  # method and path, and the range that is asked for
+        self.datasets: set[str] = set()
+        self.cuts: dict[str, list[int]] = {}  # by repository/path: after how many bytes its next downloads break off
         self.lock = threading.Lock()
 
-    def add_commit(self, repo: str, summary: str, changes: dict[str, bytes]) -> str:
-        commits = self.repositories[repo].commits
-        commit = hashlib.sha1(f"{repo} {len(commits)}".encode()).hexdigest()
+    def add_directory(self, repo: str, directory: Path) -> None:
+        """A repository with one commit, of all files of a directory."""
+        self.repositories[repo] = Repository()
+        files = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
+        self.add_commit(repo, "initial commit", {name: path.read_bytes() for name, path in files.items()})
+
+    def add_commit(self, repo: str, summary: str, changes: dict[str, bytes], branch: str = "main") -> str:
+        repository = self.repositories[repo]
+        commits = repository.commits if branch == "main" else repository.branches[branch]
+        commit = hashlib.sha1(f"{repo} {branch} {len(commits)}".encode()).hexdigest()
         commits.append((commit, summary, {**(commits[-1][2] if commits else {}), **changes}))
         return commit
 
@@ -95,7 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         path = unquote(urlsplit(self.path).path)
         with self.hub.lock:
-            self.hub.requests.append(f"{self.command} {path}")
+            wanted = self.headers.get("Range")
+            self.hub.requests.append(f"{self.command} {path}" + (f" {wanted}" if wanted else ""))
             self._route(path, body)
 
     def _body(self) -> bytes:
@@ -110,6 +127,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, body: bytes) -> None:
         hub, parts = self.hub, path.strip("/").split("/")
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if parts[0] == "api" and self.command == "POST" and not token:
+            return self._error(401, "", "Invalid username or password.")
+        if parts[0] == "api" and self.command == "POST" and token == READ_ONLY_TOKEN:
+            return self._error(403, "", "Forbidden: you must use a write token to upload to a repository.")
+        if parts[:2] == ["api", "datasets"]:
+            name = "/".join(parts[2:4])
+            return self._json({"id": name}) if name in hub.datasets else self._error(404, "RepoNotFound", "Not found.")
+        if parts[:2] == ["api", "spaces"]:
+            return self._error(404, "RepoNotFound", "Not found.")
         if path == "/api/repos/create":
             request = json.loads(body)
             name = "/".join(filter(None, [request.get("organization"), request["name"]]))
@@ -139,12 +166,17 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             name, action, rest = "/".join(parts[:2]), (parts[2:] or [""])[0], parts[3:]
         repository = hub.repositories.get(name)
-        if repository is None or (repository.private and not self.headers.get("Authorization")):
+        if repository is None or (repository.private and not token):
             # an outsider is not told whether a repository is private or missing
             return self._error(401, "RepoNotFound", "Invalid username or password.")
         commit, _, files = repository.commits[-1]
+        if action == "branch":
+            repository.branches.setdefault(rest[0], list(repository.commits))
+            return self._json({})
         if rest and rest[0] != "main":
-            found = [entry for entry in repository.commits if entry[0] == rest[0]]
+            branch = repository.branches.get(rest[0], [])[-1:]
+            every = [*repository.commits, *(entry for entries in repository.branches.values() for entry in entries)]
+            found = branch or [entry for entry in every if entry[0] == rest[0]]
             if not found:
                 return self._error(404, "RevisionNotFound", f"Invalid rev id: {rest[0]}")
             commit, _, files = found[0]
@@ -154,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes.items()]
             return self._json({"files": answer})
         if action == "commit":
-            return self._commit(name, body)
+            return self._commit(name, rest[0], body)
         if action in ("", "revision"):
             siblings = [{"rfilename": path} for path in sorted(files)]
             info = {"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": siblings, "tags": []}
@@ -167,10 +199,12 @@ class _Handler(BaseHTTPRequestHandler):
                 ]
             )
         if action == "resolve":
-            return self._file("/".join(rest[1:]), commit, files)
+            if repository.gated:
+                return self._error(403, "GatedRepo", "Access to this model is restricted.")
+            return self._file(name, "/".join(rest[1:]), commit, files)
         return self._error(404, "NotFound", f"this server knows no {self.command} {path}")
 
-    def _commit(self, name: str, body: bytes) -> None:
+    def _commit(self, name: str, branch: str, body: bytes) -> None:
         changes: dict[str, bytes] = {}
         summary = ""
         for line in body.splitlines():
@@ -184,11 +218,11 @@ class _Handler(BaseHTTPRequestHandler):
                 changes[value["path"]] = self.hub.lfs_objects[value["oid"]]
             else:
                 return self._json({"error": f"this server knows no {entry['key']}"}, 400)
-        commit = self.hub.add_commit(name, summary, changes)
+        commit = self.hub.add_commit(name, summary, changes, branch)
         answer = {"success": True, "commitOid": commit, "commitUrl": f"{self.hub.url}/{name}/commit/{commit}"}
         return self._json({**answer, "hookOutput": ""})
 
-    def _file(self, path: str, commit: str, files: dict[str, bytes]) -> None:
+    def _file(self, name: str, path: str, commit: str, files: dict[str, bytes]) -> None:
         headers = {"X-Repo-Commit": commit}
         if path not in files:
             return self._error(404, "EntryNotFound", f"{path} does not exist on this revision", headers)
@@ -196,7 +230,13 @@ class _Handler(BaseHTTPRequestHandler):
         headers |= {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if path.endswith(".safetensors"):
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
-        return self._send(200, content, "application/octet-stream", headers)
+        status, kind = 200, "application/octet-stream"
+        wanted = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
+        if wanted:
+            status, headers["Content-Range"] = 206, f"bytes {wanted}-{len(content) - 1}/{len(content)}"
+            content = content[int(wanted) :]
+        cuts = self.hub.cuts.get(f"{name}/{path}", [])
+        return self._send(status, content, kind, headers, cuts.pop(0) if cuts and self.command == "GET" else None)
 
     def _json(self, content: Any, status: int = 200) -> None:
         self._send(status, json.dumps(content).encode(), "application/json")
@@ -205,10 +245,14 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})}
         self._send(status, json.dumps({"error": message}).encode(), "application/json", headers)
 
-    def _send(self, status: int, content: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
+    def _send(
+        self, status: int, content: bytes, kind: str, headers: dict[str, str] | None = None, cut: int | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[:cut])
+        if cut is not None:
+            self.close_connection = True

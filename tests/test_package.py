@@ -36,6 +36,7 @@ PUBLIC_NAMES = {
     "camera_rays",
     "extract_mesh",
     "look_at_cameras",
+    "lora_config",
     "orbit_cameras",
     "render",
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .cameras import Cameras, camera_rays, look_at_cameras, orbit_cameras
     from .image_processing import LRMImageProcessor
     from .meshing import extract_mesh
+    from .modeling.adapters import lora_config
     from .modeling.configuration_lrm import LRMConfig, TriplaneFieldConfig
     from .modeling.configuration_triposr import TripoSRConfig
     from .modeling.field import TriplaneField
@@ -51,6 +52,7 @@ __all__ = [
     "camera_rays",
     "extract_mesh",
     "look_at_cameras",
+    "lora_config",
     "orbit_cameras",
     "render",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "orbit_cameras": "lrm_hf.cameras",
     "LRMImageProcessor": "lrm_hf.image_processing",
     "extract_mesh": "lrm_hf.meshing",
+    "lora_config": "lrm_hf.modeling.adapters",
     "LRMConfig": "lrm_hf.modeling.configuration_lrm",
     "TriplaneFieldConfig": "lrm_hf.modeling.configuration_lrm",
     "TriplaneField": "lrm_hf.modeling.field",

@@ -1,14 +1,16 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and reading JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EISDIR, ENOENT
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -32,3 +34,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        OSError: if it can't be read, or is something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OSError(f"{os.fspath(path)!r} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise OSError(f"{os.fspath(path)!r} holds a {type(content).__name__}, expected a JSON object.")
+    return content

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numbers
+import tempfile
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -24,6 +25,7 @@ from .foreground import (
     remove_background_with_rembg,
     shrink,
 )
+from .hub import upload
 from .image_loading import flatten_images, load_rgba, to_numpy
 
 
@@ -162,6 +164,12 @@ class LRMImageProcessor(PilBackend):
         if not flat:
             raise ValueError("images: the list is empty")
         return [load_rgba(image, name) for image, name in zip(flat, _names(len(flat)), strict=True)]
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Uploads the settings; returns the URL of the commit. Arguments as in [`~lrm_hf.hub.upload`]."""
+        with tempfile.TemporaryDirectory() as directory:
+            self.save_pretrained(directory)
+            return upload(directory, repo_id, **{"commit_message": "Upload LRMImageProcessor", **kwargs})
 
     def _preprocess(self, images: list[np.ndarray], return_tensors: str | None = None, **settings: Any) -> BatchFeature:
         pixels = []

@@ -61,6 +61,7 @@ def test_push_is_one_commit_with_everything(session: Session) -> None:
         "README.md",
         "image_processor/preprocessor_config.json",
         "model/config.json",
+        "model/modeling_lrm.py",
         "model/model.safetensors",
         "model_index.json",
         "pipeline.py",

@@ -183,6 +183,10 @@ class ReconstructionConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.validate_model()  # `strict` calls it as well, but makes errors of its own kind of what it raises
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
+        """Nothing: transformers would from then on save copies of this file, which can't stand alone."""
+
     @property
     def planes_resolution(self) -> int:
         """Texels along each side of the planes that the model gives out."""

@@ -43,7 +43,17 @@ class FieldMLP(nn.Module):
         )
 
     def parameters_in_float32(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Weights and biases of all layers as float32, whatever type the module was cast to."""
+        """Weights and biases of all layers as float32, whatever type the module was cast to.
+
+        Raises:
+            TypeError: if a layer was replaced by one that computes something else, such as an adapter's.
+        """
+        for layer in self.layers:
+            if not isinstance(layer, nn.Linear):
+                raise TypeError(
+                    f"the field's MLP takes plain linear layers only, got {type(layer).__module__}."
+                    f"{type(layer).__name__}: adapters belong on the encoder and the decoder (see `lora_config`)."
+                )
         layers = [cast(nn.Linear, layer) for layer in self.layers]
         return tuple(layer.weight.float() for layer in layers), tuple(layer.bias.float() for layer in layers)
 

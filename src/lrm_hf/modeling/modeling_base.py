@@ -23,6 +23,7 @@ from ..rendering import render
 from .configuration_lrm import ReconstructionConfig
 from .field import FieldMLP, TriplaneField
 from .initial_weights import init_std
+from .sharing import SharingMixin
 
 
 # bytes; where torch puts tensors that it makes itself
@@ -61,7 +62,7 @@ def _align(model: nn.Module) -> None:
             parameter.data = parameter.data.clone()
 
 
-class LRMPreTrainedModel(PreTrainedModel):
+class LRMPreTrainedModel(SharingMixin, PreTrainedModel):
     """Base of the models: loading, saving, initial weights, and all that follows once there are planes.
 
     A model has an `encoder`, an `upsampler` and a `field_mlp`, and says in `forward_planes` how pictures become planes.

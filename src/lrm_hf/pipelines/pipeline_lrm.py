@@ -15,12 +15,14 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+from .. import hub
 from ..cameras import Cameras, orbit_cameras
 from ..image_processing import LRMImageProcessor, LRMImageProcessorKwargs
 from ..modeling.field import TriplaneField
 from ..modeling.modeling_base import LRMPreTrainedModel
 from ..rendering import RenderOutput, render
 from . import pretrained
+from .lora import LRMLoraMixin
 from .pipeline_output import LRMPipelineOutput, convert_views
 
 
@@ -36,7 +38,7 @@ PROGRESS_POINTS = 2**21
 _OWN_NAMES = ("background", "return_tensors")
 
 
-class LRMPipeline(DiffusionPipeline):
+class LRMPipeline(LRMLoraMixin, DiffusionPipeline):
     """From single pictures to coloured meshes and views from all around.
 
     What every `DiffusionPipeline` can do works here too: `to`, `enable_model_cpu_offload`, `set_progress_bar_config`.
@@ -247,9 +249,10 @@ class LRMPipeline(DiffusionPipeline):
         kwargs = {"use_safetensors": True, **kwargs, "dtype": pretrained.checked_dtype(kwargs)}
         kwargs.pop("torch_dtype", None)
         layout = pretrained.find_layout(source, kwargs)
-        if layout == "pipeline":
-            return super().from_pretrained(source, **kwargs)
-        return cls(**pretrained.load_components(source, layout, kwargs))
+        with hub.readable_errors(source, kwargs):
+            if layout == "pipeline":
+                return super().from_pretrained(source, **kwargs)
+            return cls(**pretrained.load_components(source, layout, kwargs))
 
     def save_pretrained(
         self,
@@ -258,6 +261,7 @@ class LRMPipeline(DiffusionPipeline):
         variant: str | None = None,
         max_shard_size: int | str | None = None,
         push_to_hub: bool = False,
+        fuse_lora: bool = False,
         **kwargs: Any,
     ) -> None:
         """Saves model and image processor, and what a Hub repository needs beside them: `pipeline.py`, by which
@@ -269,45 +273,56 @@ class LRMPipeline(DiffusionPipeline):
             variant, max_shard_size: see `DiffusionPipeline.save_pretrained`.
             push_to_hub: upload the directory as well; `kwargs` are then those of `push_to_hub`, and `repo_id` is the
                 directory's name by default.
+            fuse_lora: save the active adapters within the weights. Otherwise they are left out, and a warning says so:
+                `save_lora_weights` saves them.
         """
         if kwargs and not push_to_hub:
             raise TypeError(f"unknown argument {', '.join(map(repr, sorted(kwargs)))} without `push_to_hub=True`.")
         directory = os.fspath(save_directory)
         name = kwargs.pop("repo_id", None) or os.path.basename(os.path.abspath(directory))
-        plain_card = self._save(directory, name, safe_serialization, variant, max_shard_size)
+        self._save(directory, name, safe_serialization, variant, max_shard_size, fuse_lora)
         if push_to_hub:
-            pretrained.upload(directory, name, keep_card=plain_card, **kwargs)
+            hub.upload(directory, name, **kwargs)
 
     def push_to_hub(
         self,
         repo_id: str,
-        commit_message: str | None = None,
+        commit_message: str = "Upload LRMPipeline",
         private: bool | None = None,
         token: str | None = None,
         create_pr: bool = False,
         safe_serialization: bool = True,
         variant: str | None = None,
+        max_shard_size: int | str | None = None,
+        revision: str | None = None,
         subfolder: str | None = None,
+        fuse_lora: bool = False,
     ) -> str:
         """Uploads the pipeline to the Hub, in one commit. A model card that is there already is kept.
 
         Args:
             repo_id: made if it does not exist.
             private: of a repository that is made.
+            revision: branch to commit to; made if it does not exist.
             subfolder: folder in the repository.
+            fuse_lora: as for `save_pretrained`.
 
         Returns:
             The URL of the commit.
+
+        Raises:
+            OSError: if the Hub can't be reached, or does not accept it.
         """
         with tempfile.TemporaryDirectory() as directory:
-            self._save(directory, repo_id, safe_serialization, variant)
-            return pretrained.upload(
+            self._save(directory, repo_id, safe_serialization, variant, max_shard_size, fuse_lora)
+            return hub.upload(
                 directory,
                 repo_id,
                 commit_message=commit_message,
                 private=private,
                 token=token,
                 create_pr=create_pr,
+                revision=revision,
                 subfolder=subfolder,
             )
 
@@ -317,13 +332,16 @@ class LRMPipeline(DiffusionPipeline):
         name: str,
         safe_serialization: bool,
         variant: str | None,
-        max_shard_size: int | str | None = None,
-    ) -> bool:
-        """Writes all files; `name` is what the card calls the pipeline. Returns whether the card is a plain one."""
+        max_shard_size: int | str | None,
+        fuse_lora: bool,
+    ) -> None:
+        """Writes all files; `name` is what the card calls the pipeline."""
         if not safe_serialization:
             raise ValueError("`safe_serialization` must be True: weights are written as safetensors only.")
-        super().save_pretrained(directory, variant=variant, max_shard_size=max_shard_size)
-        return pretrained.write_repository_files(directory, name)
+        with self._savable_model(fuse_lora):
+            super().save_pretrained(directory, variant=variant, max_shard_size=max_shard_size)
+        base = self._base_name()
+        pretrained.write_repository_files(directory, name, base if base != name else None)
 
     def _frame_cameras(self, cameras: Cameras | None, num_views: int, elevation: float | None) -> Cameras:
         if cameras is not None:

@@ -1,0 +1,106 @@
+# Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
+"""The LoRA example, on a tiny pipeline and a pool of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import pictures, tiny_pipeline
+
+from examples import train_lrm_lora
+from lrm_hf import LRMPipeline
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lrm_hf.training.procedural import main as render_objects
+
+    directory = tmp_path_factory.mktemp("lora")
+    render_objects([str(directory / "pool"), "--num-objects", "4", "--size", "32", "--sources", "1", "--targets", "3"])
+    pipe = tiny_pipeline(source_camera_elevation=20.0)
+    pipe.save_pretrained(directory / "base")
+    return directory
+
+
+def train(work: Path, output: str, *arguments: str, caplog: pytest.LogCaptureFixture) -> list[float]:
+    """Returns the losses in the log."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        train_lrm_lora.main(
+            [
+                f"--model={work / 'base'}",
+                f"--pool={work / 'pool'}",
+                f"--output_dir={work / output}",
+                "--batch_size=4",
+                "--crop=12",
+                "--samples=8",
+                "--points=64",
+                "--warmup_steps=2",
+                "--learning_rate=0.01",
+                "--log_every=10",
+                *arguments,
+            ]
+        )
+    lines = [record.getMessage() for record in caplog.records if " loss " in record.getMessage()]
+    return [float(line.split(" loss ")[1].split()[0]) for line in lines]
+
+
+def test_it_learns_and_the_adapter_loads(
+    work: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    losses = train(work, "adapter", "--max_train_steps=60", "--rank=4", caplog=caplog)
+    assert len(losses) == 6
+    assert losses[-1] < 0.8 * losses[0]
+    tensors = load_file(work / "adapter" / "adapter_model.safetensors")
+    # two blocks, eight matrices of 32 x 32 in each
+    assert sum(tensor.numel() for tensor in tensors.values()) == 2 * 8 * 4 * 64
+    pipe = LRMPipeline.from_pretrained(work / "base")
+    pipe.set_progress_bar_config(disable=True)
+    before = pipe(pictures(2), output_type="field").field.planes
+    pipe.load_lora_weights(work / "adapter")
+    assert (pipe(pictures(2), output_type="field").field.planes - before).abs().max() > 0.1
+    assert "load_lora_weights" in (work / "adapter" / "README.md").read_text()
+
+
+def test_options_reach_the_adapter(
+    work: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    arguments = ["--max_train_steps=2", "--target=all", "--mlp", "--rank=2", "--alpha=6", "--use_dora", "--use_rslora"]
+    train(work, "dora", *arguments, "--gradient_accumulation_steps=2", caplog=caplog)
+    config = json.loads((work / "dora" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["use_dora"], config["use_rslora"]) == (2, 6, True, True)
+    tensors = load_file(work / "dora" / "adapter_model.safetensors")
+    assert any("encoder" in key for key in tensors) and any("mlp" in key for key in tensors)
+    updated = [tensor for key, tensor in tensors.items() if "lora_B" in key]
+    assert all(bool(tensor.abs().max() > 0) for tensor in updated), "every one had a gradient"
+
+
+def test_a_pool_of_another_size_is_refused(work: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    tiny_pipeline().save_pretrained(tmp_path)
+    preprocessor = tmp_path / "image_processor" / "preprocessor_config.json"
+    settings = json.loads(preprocessor.read_text())
+    settings["size"] = {"height": 64, "width": 64}
+    preprocessor.write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="--pool holds pictures of 32 pixels on white, the model takes"):
+        train(work, "none", f"--model={tmp_path}", caplog=caplog)
+
+
+def test_as_processed_is_what_the_processor_does() -> None:
+    from lrm_hf import LRMImageProcessor
+
+    processor = LRMImageProcessor(size=32, do_normalize=True, image_mean=[0.2, 0.4, 0.6], image_std=[0.5, 0.25, 1.0])
+    picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    rgba = torch.cat([picture, torch.ones(1, 32, 32)])
+    expected = processor(
+        rgba, return_tensors="pt", do_recenter=False, do_pad=False, background_removal="none"
+    ).pixel_values
+    torch.testing.assert_close(train_lrm_lora.as_processed(picture[None], processor), expected, atol=1e-6, rtol=0)
+    plain = LRMImageProcessor(size=32)
+    assert torch.equal(train_lrm_lora.as_processed(picture[None], plain), picture[None])
