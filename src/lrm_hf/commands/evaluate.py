@@ -22,8 +22,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command = commands.add_parser(
         "evaluate",
         help="scores of models and baselines on a folder of meshes",
-        description="Renders each mesh of a folder, lets models reconstruct it from one view, and compares pictures and "
-        "surfaces with the truth, beside baselines that need no model. A table goes to standard error, everything "
+        description="Renders each mesh of a folder, lets models reconstruct it from one view, and compares pictures "
+        "and surfaces with the truth, beside baselines that need no model. A table goes to standard error, everything "
         "else where the options say.",
     )
     command.set_defaults(run=evaluate)

@@ -2,5 +2,5 @@
 """How good a model is: pinned protocols, metrics of pictures and surfaces, baselines, reports.
 
 `protocols` says what is measured; `images`, `geometry`, `surfaces` and `alignment` measure; `ground_truth` prepares
-objects; `methods` answers; `measure` puts it together; `report` shows it. `lrm-hf evaluate` is all of it in one command.
+objects; `methods` answers; `measure` puts it together; `report` shows it. `lrm-hf evaluate` is all of it.
 """

@@ -91,7 +91,7 @@ def evaluate(
         )
         found = [measure(method, truth, protocol, lpips) for method in methods]
         rows += [row for row in found if row is not None]
-        rows.append(_reference(path, truth, protocol))
+        rows.append(_reference(path, truth, protocol, lpips is not None))
     present = {row["method"] for row in rows}
     known = [{"name": method.name, "kind": method.kind, "about": method.about} for method in methods]
     known.append({"name": REFERENCE, "kind": "reference", "about": "other points of the same surface, as a prediction"})
@@ -127,7 +127,7 @@ def measure(
     failure, placement = None, np.eye(4)
     if answer.triangles is not None:
         try:
-            geometry, placement = measure_surface(answer.triangles(), truth, protocol, method.name)
+            geometry, placement = measure_surface(answer.triangles(), truth, protocol)
         except NoSurface as error:
             failure = str(error)
             geometry = failed_surface(truth, protocol)
@@ -166,18 +166,16 @@ def measure_views(
 
 
 def measure_surface(
-    triangles: np.ndarray, truth: GroundTruth, protocol: Protocol, use: str
+    triangles: np.ndarray, truth: GroundTruth, protocol: Protocol
 ) -> tuple[dict[str, float | None], np.ndarray]:
-    """Geometric scores, and the similarity `(4, 4)` from the method's frame to the object's."""
-    rng = random_numbers(protocol, truth.name, use)
+    """Scores of a surface, and the similarity `(4, 4)` from the method's frame to the object's."""
+    rng = random_numbers(protocol, truth.name, "prediction")
     scene = Scene(triangles)
     surface = sample_surface(scene, protocol.num_points, protocol.num_directions, rng)
     matrix = np.eye(4)
     if protocol.alignment == "search":
         rotations = search_rotations(protocol.search_azimuths, protocol.search_tilts)
-        matrix = align(
-            surface.points, truth.surface.points, rotations, protocol.search_points, protocol.icp_iterations
-        )
+        matrix = align(surface.points, truth.surface.points, rotations, protocol.search_points, protocol.icp_iterations)
         normals = surface.normals @ matrix[:3, :3].T / scale_of(matrix)
         surface = SurfacePoints(transform(matrix, surface.points), normals)
         scene = Scene(transform(matrix, np.asarray(triangles, dtype=np.float64)))
@@ -198,14 +196,14 @@ def failed_surface(truth: GroundTruth, protocol: Protocol) -> dict[str, float | 
     return scores
 
 
-def _reference(path: Path, truth: GroundTruth, protocol: Protocol) -> dict[str, Any]:
+def _reference(path: Path, truth: GroundTruth, protocol: Protocol, has_lpips: bool) -> dict[str, Any]:
     from ..training.mesh_objects import load_object
 
     scene = Scene(load_object(path).triangles)
-    rng = random_numbers(protocol, truth.name, REFERENCE)
+    rng = random_numbers(protocol, truth.name, "prediction")
     again = sample_surface(scene, protocol.num_points, protocol.num_directions, rng)
     moved = SurfacePoints(transform(np.linalg.inv(truth.placement), again.points), again.normals)
-    scores: dict[str, float | None] = dict.fromkeys(metrics(protocol, False))
+    scores: dict[str, float | None] = dict.fromkeys(metrics(protocol, has_lpips))
     scores.update(compare_surfaces(moved, truth.surface, protocol.thresholds))
     return {"object": truth.name, "method": REFERENCE, "scores": scores, "views": {}, "failure": None}
 
@@ -277,7 +275,7 @@ def _notes(objects: list[dict[str, Any]], protocol: Protocol, lpips_note: str) -
     flat = [entry["name"] for entry in objects if entry["volume"] < least]
     if flat:
         notes.append(
-            f"{len(flat)} of {len(objects)} objects enclose too little volume for a volume IoU, and are left out of it: "
+            f"{len(flat)} of {len(objects)} objects enclose too little volume for a volume IoU and are left out of it: "
             f"{', '.join(flat)}."
         )
     return notes

@@ -88,8 +88,8 @@ class MeanSilhouette(Method):
 
 
 class ExtrudedSilhouette(Method):
-    """The silhouette drawn out along the line of sight: the cone of rays through it, cut off in front and behind, in the
-    colours that the picture shows along these rays.
+    """The silhouette drawn out along the line of sight: the cone of rays through it, cut off in front and behind, in
+    the colours that the picture shows along these rays.
 
     Args:
         to_ball: cut off by the unit ball about the origin that holds every object: the visual hull of one view. Else by
@@ -101,7 +101,9 @@ class ExtrudedSilhouette(Method):
         self.to_ball = to_ball
         self.name = "visual hull of one view" if to_ball else "extruded silhouette"
         self.about = "the rays through the input's silhouette, in the picture's colours, " + (
-            "cut off by the unit ball" if to_ball else "cut off as deep as the silhouette's shorter side, about the origin"
+            "cut off by the unit ball"
+            if to_ball
+            else "cut off as deep as the silhouette's shorter side, about the origin"
         )
 
     def answer(self, truth: GroundTruth, protocol: Protocol) -> Answer:

@@ -1,5 +1,5 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""What exactly is measured: every number that decides a score is a field of `Protocol`, and its hash goes with the scores.
+"""What exactly is measured: the numbers that decide a score are fields of `Protocol`, and their hash goes with it.
 
 `PROTOCOLS` holds the three that there are: `views` in the object's own frame, and `triposr` and `sf3d` after the
 reports of these names, for models that do not know the camera of their picture.
@@ -120,15 +120,19 @@ class Protocol:
                 f"score is averaged over views, then over objects. PSNR per view, on a range of 1, with an error floor "
                 f"of {self.error_floor:g} ({self.largest_psnr:g} dB); SSIM with a Gaussian window of sigma 1.5 on the "
                 "three channels (Wang et al. 2004); LPIPS with AlexNet; mask IoU of opacities cut at one half."
-                + (" Views are rendered from where the alignment puts the cameras." if self.alignment != "camera" else "")
+                + (
+                    " Views are rendered from where the alignment puts the cameras."
+                    if self.alignment != "camera"
+                    else ""
+                )
             )
         else:
             lines.append("Views: none.")
         lines.append(
             f"Surfaces: the model's mesh at {self.mesh_resolution} grid points per axis and its own density threshold; "
             f"{self.num_points} points on either surface, uniform by area over what can be seen from outside: a point "
-            f"counts if a ray in one of {self.num_directions} directions leaves without meeting the mesh. Triangles are "
-            "opaque and two-sided, textures' transparency is not looked at."
+            f"counts if a ray in one of {self.num_directions} directions leaves without meeting the mesh. Triangles "
+            "are opaque and two-sided, textures' transparency is not looked at."
         )
         if self.alignment == "camera":
             lines.append("Alignment: none; the known camera puts the prediction into the object's frame.")
@@ -137,8 +141,8 @@ class Protocol:
             lines.append(
                 f"Alignment: {self.search_azimuths} rotations about the vertical, each with tilts of {tilts} about the "
                 f"axis across the line of sight, are tried with {self.search_points} points of either surface; the one "
-                f"of the least Chamfer distance is refined by at most {self.icp_iterations} steps of point-to-point ICP "
-                "(rotation and translation), and the result is taken if it lowers the Chamfer distance."
+                f"of the least Chamfer distance is refined by at most {self.icp_iterations} steps of point-to-point "
+                "ICP (rotation and translation), and the result is taken if it lowers the Chamfer distance."
             )
         if self.normalisation == "cube":
             lines.append(
@@ -148,15 +152,15 @@ class Protocol:
         lines.append(
             "Chamfer distance: mean of the two directions' mean distances to the nearest point, not squared, in those "
             "units. F-score: harmonic mean of the shares of either set that lie within "
-            f"{', '.join(f'{value:g}' for value in self.thresholds)} of the other. Normal consistency: mean of |cosine| "
-            "between a point's normal and that of its nearest neighbour, both directions averaged. Volume IoU: on "
-            f"{self.volume_resolution}^3 cell centres of [-1, 1]^3, those from which no ray of the "
+            f"{', '.join(f'{value:g}' for value in self.thresholds)} of the other. Normal consistency: mean of "
+            "|cosine| between a point's normal and that of its nearest neighbour, both directions averaged. Volume "
+            f"IoU: on {self.volume_resolution}^3 cell centres of [-1, 1]^3, those from which no ray of the "
             f"{self.num_directions} leaves being inside, so that no mesh need be watertight; left out, for all "
             f"methods, where the truth has fewer than {self.least_volume} cells inside, as open sheets do."
         )
         lines.append(
-            f"A prediction without a surface counts with a Chamfer distance of {self.failed_chamfer:g} and 0 elsewhere. "
-            f"Seed {self.seed}."
+            f"A prediction without a surface counts with a Chamfer distance of {self.failed_chamfer:g} and 0 "
+            f"elsewhere. Seed {self.seed}."
         )
         return lines
 
@@ -174,9 +178,9 @@ VIEWS = Protocol(
 )
 TRIPOSR = Protocol(
     name="triposr",
-    source="TripoSR's report (Tochilkin et al. 2024): 10,000 points, Chamfer distance and F-score after a linear search "
-    "of the rotation angle and ICP. It does not state the input's camera, the normalisation, the number of angles or "
-    "whether distances are squared: these are ours.",
+    source="TripoSR's report (Tochilkin et al. 2024): 10,000 points, Chamfer distance and F-score after a linear "
+    "search of the rotation angle and ICP. It does not state the input's camera, the normalisation, the number "
+    "of angles or whether distances are squared: these are ours.",
     azimuths=(),
     alignment="search",
     normalisation="cube",

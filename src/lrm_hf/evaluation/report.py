@@ -181,7 +181,7 @@ def contact_sheet(
             try:
                 triangles, has_surface = answer.triangles(), True
                 if protocol.alignment != "camera":
-                    _, placement = measure_surface(triangles, truth, protocol, method.name)
+                    _, placement = measure_surface(triangles, truth, protocol)
             except NoSurface:
                 has_surface = False
 
