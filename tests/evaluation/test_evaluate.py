@@ -283,6 +283,14 @@ class TestMeasure:
         assert result["summary"]["fixed"]["counts"]["volume_iou"] == 1
         assert any("1 of 2 objects enclose too little volume" in note and "plank" in note for note in result["notes"])
 
+    def test_a_model_in_a_frame_of_its_own_is_named(self, objects: Path) -> None:
+        fixed = Fixed(ball(0.5, 2))
+        fixed.aligned_by_camera = False
+        for name, says in (("views", True), ("triposr", False)):
+            protocol = dataclasses.replace(PROTOCOLS[name], **SMALL)
+            result = measure.evaluate([objects / "ball.ply"], [fixed], protocol, progress=False)
+            assert any("'fixed' reads no camera" in note for note in result["notes"]) is says
+
     def test_damaged_cache(self, objects: Path, tmp_path: Path) -> None:
         protocol = dataclasses.replace(PROTOCOLS["views"], **SMALL)
         load_ground_truth(objects / "ball.ply", protocol, tmp_path)

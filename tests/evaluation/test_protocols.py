@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +53,14 @@ def test_the_numbers_of_the_reports() -> None:
     assert TRIPOSR.thresholds == SF3D.thresholds == (0.1, 0.2, 0.5)
     assert len(SF3D.azimuths) == 16
     assert SF3D.azimuths[0] == 0
+
+
+def test_documented() -> None:
+    text = " ".join(Path(__file__).parents[2].joinpath("docs/evaluation.md").read_text(encoding="utf-8").split())
+    for protocol in PROTOCOLS.values():
+        assert f"`{protocol.name}` | {protocol.hash}" in text
+    for line in VIEWS.words():
+        assert line in text
 
 
 def test_words_say_the_numbers() -> None:

@@ -111,7 +111,7 @@ def evaluate(
         "objects": objects,
         "summary": {method["name"]: summarize(rows, method["name"], protocol) for method in known},
         "rows": rows,
-        "notes": _notes(objects, protocol, lpips_note if lpips is None else ""),
+        "notes": _notes(objects, methods, protocol, lpips_note if lpips is None else ""),
     }
 
 
@@ -263,8 +263,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _notes(objects: list[dict[str, Any]], protocol: Protocol, lpips_note: str) -> list[str]:
+def _notes(objects: list[dict[str, Any]], methods: Sequence[Method], protocol: Protocol, lpips_note: str) -> list[str]:
     notes = [lpips_note] if lpips_note else []
+    if protocol.alignment == "camera":
+        notes += [
+            f"{method.name!r} reads no camera and answers in a frame of its own: its scores say nothing under this "
+            "protocol. Use one that aligns surfaces by a search."
+            for method in methods
+            if not method.aligned_by_camera
+        ]
     open_meshes = [entry["name"] for entry in objects if not entry["watertight"]]
     if open_meshes:
         notes.append(

@@ -48,12 +48,15 @@ class Method(ABC):
     Attributes:
         name: in tables.
         kind: "baseline" or "model".
-        about: what it does, or where it comes from.
+        about: what it does, or how large it is.
+        aligned_by_camera: whether the known camera puts its answers into the object's frame. Where it does not, scores
+            of a protocol that relies on it come with a note.
     """
 
     name: str
     kind: str = "baseline"
     about: str
+    aligned_by_camera: bool = True
 
     @abstractmethod
     def answer(self, truth: GroundTruth, protocol: Protocol) -> Answer:
@@ -145,6 +148,8 @@ class Model(Method):
         self.name, self.pipe = name, pipe
         self.parameters = sum(parameter.numel() for parameter in pipe.model.parameters())
         self.about = f"{self.parameters} parameters"
+        # TripoSR faces another side of its frame, and reads no camera
+        self.aligned_by_camera = getattr(pipe.model.config, "source_camera_azimuth", 0) == 0
 
     def answer(self, truth: GroundTruth, protocol: Protocol) -> Answer:
         picture = Image.fromarray(truth.picture.permute(1, 2, 0).numpy(), "RGBA")
