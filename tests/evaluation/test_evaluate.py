@@ -18,7 +18,7 @@ from tiny_models import tiny_pipeline
 from lrm_hf import cli
 from lrm_hf.evaluation import ground_truth, measure, protocols, report
 from lrm_hf.evaluation.ground_truth import find_objects, load_ground_truth
-from lrm_hf.evaluation.methods import Answer, Method, NoSurface
+from lrm_hf.evaluation.methods import Answer, ExtrudedSilhouette, Method, NoSurface
 from lrm_hf.evaluation.protocols import PROTOCOLS, Protocol
 
 
@@ -118,8 +118,9 @@ class TestCommand:
         assert PIL.Image.open("p.png").width > 500
 
         # the same again, from the cache: the same bytes
-        assert len(list(Path("cache").iterdir())) == 2
+        assert len(list(Path("cache").glob("*.npz"))) == len(list(Path("cache").glob("*.scores.json"))) == 2
         monkeypatch.setattr(ground_truth, "make_ground_truth", None)
+        monkeypatch.setattr(ExtrudedSilhouette, "answer", None)
         assert cli.main([*command, "--json", "again.json"]) == 0
         assert Path("again.json").read_bytes() == Path("r.json").read_bytes()
 
@@ -295,9 +296,14 @@ class TestMeasure:
         protocol = dataclasses.replace(PROTOCOLS["views"], **SMALL)
         load_ground_truth(objects / "ball.ply", protocol, tmp_path)
         (kept,) = tmp_path.iterdir()
-        kept.write_bytes(kept.read_bytes()[:1000])
-        with pytest.raises(OSError, match="delete it"):
+        whole = kept.read_bytes()
+        kept.write_bytes(whole[:1000])
+        with pytest.raises(OSError, match="no ground truth that can be read, delete it"):
             load_ground_truth(objects / "ball.ply", protocol, tmp_path)
+        kept.write_bytes(whole)
+        kept.with_suffix(".scores.json").write_text("{")
+        with pytest.raises(OSError, match="no scores that can be read, delete it"):
+            measure.evaluate([objects / "ball.ply"], [], protocol, tmp_path, progress=False)
 
 
 def test_choice_of_objects() -> None:

@@ -95,12 +95,17 @@ def load_ground_truth(
     if cache is None:
         return make_ground_truth(path, protocol, sha256)
     Path(cache).mkdir(parents=True, exist_ok=True)
-    kept = Path(cache) / f"{path.stem}.{sha256[:12]}.{protocol.name}.{protocol.hash}.npz"
+    kept = cache_path(path, sha256, protocol, Path(cache), "npz")
     if not kept.is_file():
         truth = make_ground_truth(path, protocol, sha256)
         _save(truth, kept)
         return truth
     return _load(path.stem, sha256, kept)
+
+
+def cache_path(path: Path, sha256: str, protocol: Protocol, cache: Path, suffix: str) -> Path:
+    """Where something of this file's content under this protocol is kept."""
+    return cache / f"{path.stem}.{sha256[:12]}.{protocol.name}.{protocol.hash}.{suffix}"
 
 
 def make_ground_truth(path: Path, protocol: Protocol, sha256: str) -> GroundTruth:

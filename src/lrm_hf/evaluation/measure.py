@@ -19,9 +19,11 @@ The layout, under the name in `SCHEMA`, whose number rises with any change that 
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..cameras import Cameras
+from ..files import replacing
 from .alignment import align, cameras_before, scale_of, search_rotations, transform
 from .geometry import compare_surfaces, fscore_name, volume_iou
-from .ground_truth import GroundTruth, load_ground_truth, random_numbers
+from .ground_truth import GroundTruth, cache_path, load_ground_truth, random_numbers
 from .images import load_lpips, mask_iou, psnr, ssim
 from .methods import Method, NoSurface
 from .protocols import Protocol
@@ -60,7 +63,7 @@ def evaluate(
         paths: mesh files, see `find_objects`.
         methods: baselines and models; those without anything that the protocol measures are left out.
         protocol: what is measured and how.
-        cache: directory that keeps ground truths.
+        cache: directory that keeps ground truths, and the rows of baselines and reference.
         progress: show a progress bar; None: on a terminal.
 
     Returns:
@@ -89,9 +92,7 @@ def evaluate(
                 "volume": float(truth.inside.mean()),
             }
         )
-        found = [measure(method, truth, protocol, lpips) for method in methods]
-        rows += [row for row in found if row is not None]
-        rows.append(_reference(path, truth, protocol, lpips is not None))
+        rows += _rows_of(path, truth, methods, protocol, cache, lpips)
     present = {row["method"] for row in rows}
     known = [{"name": method.name, "kind": method.kind, "about": method.about} for method in methods]
     known.append({"name": REFERENCE, "kind": "reference", "about": "other points of the same surface, as a prediction"})
@@ -113,6 +114,28 @@ def evaluate(
         "rows": rows,
         "notes": _notes(objects, methods, protocol, lpips_note if lpips is None else ""),
     }
+
+
+def _rows_of(
+    path: Path,
+    truth: GroundTruth,
+    methods: Sequence[Method],
+    protocol: Protocol,
+    cache: Path | None,
+    lpips: Lpips | None,
+) -> list[dict[str, Any]]:
+    """All rows of one object; those that no model had a part in are kept in the cache."""
+    place = None if cache is None else cache_path(path, truth.sha256, protocol, cache, "scores.json")
+    kept = _KeptRows(place, lpips is not None)
+    rows = []
+    for method in methods:
+        make = partial(measure, method, truth, protocol, lpips)
+        row = kept.get(method.name, make) if method.kind == "baseline" else make()
+        if row is not None:
+            rows.append(row)
+    rows.append(kept.get(REFERENCE, partial(_reference, path, truth, protocol, lpips is not None)))
+    kept.save()
+    return rows
 
 
 def measure(
@@ -194,6 +217,35 @@ def failed_surface(truth: GroundTruth, protocol: Protocol) -> dict[str, float | 
     scores["normal_consistency"] = 0.0
     scores["volume_iou"] = 0.0 if truth.inside.sum() >= protocol.least_volume else None
     return scores
+
+
+class _KeptRows:
+    """Rows that depend on the object and the protocol alone, in a file.
+
+    Args:
+        path: None: nothing is kept.
+        has_lpips: rows with and without it are kept apart.
+    """
+
+    def __init__(self, path: Path | None, has_lpips: bool) -> None:
+        self.path = path if path is None or not has_lpips else path.with_name(f"lpips.{path.name}")
+        self.rows: dict[str, Any] = {}
+        self.changed = False
+        if self.path is not None and self.path.is_file():
+            try:
+                self.rows = json.loads(self.path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise OSError(f"{str(self.path)!r} holds no scores that can be read, delete it: {error}") from error
+
+    def get(self, name: str, make: Callable[[], dict[str, Any] | None]) -> Any:
+        if name not in self.rows:
+            self.rows[name], self.changed = make(), True
+        return self.rows[name]
+
+    def save(self) -> None:
+        if self.path is not None and self.changed:
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(self.rows, allow_nan=False), encoding="utf-8")
 
 
 def _reference(path: Path, truth: GroundTruth, protocol: Protocol, has_lpips: bool) -> dict[str, Any]:
