@@ -20,7 +20,7 @@ from ..image_processing import LRMImageProcessor, LRMImageProcessorKwargs
 from ..modeling.field import TriplaneField
 from ..modeling.modeling_base import LRMPreTrainedModel
 from ..rendering import RenderOutput, render
-from ..rendering.packed import MAX_EMPTY_DENSITY, PackedField
+from ..rendering.packed import PackedField
 from . import pretrained
 from .pipeline_output import LRMPipelineOutput, convert_views
 
@@ -149,7 +149,7 @@ class LRMPipeline(DiffusionPipeline):
 
         # 5. Fields to meshes
         if makes_mesh:
-            meshes = self.extract_mesh(field, mesh_resolution, mesh_threshold, largest_component, chunk_size, exact)
+            meshes = self.extract_mesh(field, mesh_resolution, mesh_threshold, largest_component, chunk_size)
 
         output = LRMPipelineOutput(meshes, frames, depth, opacity, images, field)
         return output if return_dict else output.to_tuple()
@@ -196,7 +196,6 @@ class LRMPipeline(DiffusionPipeline):
         mesh_threshold: float | None = None,
         largest_component: bool = False,
         chunk_size: int | None = None,
-        exact: bool = False,
     ) -> list[LRMMesh]:
         """Meshes of fields that a call returned, one per field; arguments as in a call."""
         if not isinstance(field, TriplaneField):
@@ -207,12 +206,8 @@ class LRMPipeline(DiffusionPipeline):
             chunk_size = max(1, chunk_size // max(1, len(field)))  # meshing counts the points of each field
         from ..meshing import extract_mesh  # brings trimesh in
 
-        threshold = field.config.density_threshold if mesh_threshold is None else mesh_threshold
-        # a surface so faint could lie in cells that count as empty
-        exact = exact or threshold * field.config.radius <= 10 * MAX_EMPTY_DENSITY
-
         return extract_mesh(
-            field if exact else self._packed_if_it_pays(field, mesh_resolution**3),
+            field,
             resolution=mesh_resolution,
             threshold=mesh_threshold,
             largest_component=largest_component,
