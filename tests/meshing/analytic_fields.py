@@ -31,7 +31,7 @@ class ShapeField:
 
     def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
         self.queries.append(tuple(points.shape))
-        self.largest_coordinate = max(self.largest_coordinate, float(points.abs().max()))
+        self.largest_coordinate = max(self.largest_coordinate, float(points.detach().abs().max()))
         self.grad_enabled |= torch.is_grad_enabled()
         assert points.dtype == torch.float32
         distance = torch.stack([shape(p) for shape, p in zip(self.shapes, points, strict=True)])
