@@ -138,7 +138,7 @@ def _measure_apart(path: Path, resolution: int, dense: bool, arguments: argparse
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{process.stderr}")
+        raise RuntimeError(f"{' '.join(command)} failed with {process.returncode}:\n{process.stderr}")
     return json.loads(process.stdout.splitlines()[-1]), np.load(vertices)
 
 

@@ -61,8 +61,12 @@ class FoldedField(NamedTuple):
             hidden = self._first_layer(points[part], None if owner is None else owner[part])
             output = run_mlp(self.field, hidden)
             padding = self.config.color_padding
-            color = torch.sigmoid(output[:, 1:]) * (1 + 2 * padding) - padding
-            parts.append(torch.cat([output[:, :1], color], dim=1))
+            if output.requires_grad:
+                color = torch.sigmoid(output[:, 1:]) * (1 + 2 * padding) - padding
+                output = torch.cat([output[:, :1], color], dim=1)
+            else:
+                output[:, 1:].sigmoid_().mul_(1 + 2 * padding).sub_(padding)
+            parts.append(output)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _first_layer(self, points: Tensor, owner: Tensor | None) -> Tensor:
@@ -71,32 +75,33 @@ class FoldedField(NamedTuple):
         across = [self._texels(points, axis, width) for axis in range(3)]
         up = across if height == width else [self._texels(points, axis, height) for axis in range(3)]
         stride = width + 2
+        corners = torch.tensor([[0], [1], [stride], [stride + 1]], dtype=across[0][0].dtype, device=points.device)
         rows, shares = [], []
         for plane, (horizontal, vertical) in enumerate(self.config.plane_axes or ()):
             column, x = across[horizontal]
             row, y = up[vertical]
-            first = row * stride + column
-            first = first + plane * (height + 2) * stride if plane else first
+            first = row * stride + (column + plane * (height + 2) * stride)
             if owner is not None:
                 first = first + owner.to(first.dtype) * (3 * (height + 2) * stride)
-            left = 1 - x
-            lower, lower_left = x * y, left * y
-            rows += [first, first + 1, first + stride, first + (stride + 1)]
-            shares += [left - lower_left, x - lower, lower_left, lower]
+            rows.append(first + corners)  # [4, n]
+            shares.append((y[:, None] * x).flatten(0, 1))
         return F.embedding_bag(
-            torch.stack(rows, dim=1),
+            torch.cat(rows).t().contiguous(),
             self.planes.reshape(-1, self.planes.shape[-1]),
             mode="sum",
-            per_sample_weights=torch.stack(shares, dim=1),
+            per_sample_weights=torch.cat(shares).t().contiguous(),
         )
 
     def _texels(self, points: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
-        """Number of the texel before each point along an axis, the rim counting as 0, and the way to the next one."""
+        """Along an axis, the number of the texel before each point `(n,)`, the rim counting as 0, and the shares of
+        that texel and of the next `(2, n)`."""
         position = points[:, axis] * (size / (2 * self.config.radius)) + (size / 2 + 0.5)
         # the rim of zeros takes what lies beyond the outermost texels
         position = position.clamp(0.0, size + 1.0)
         before = position.detach().floor().clamp_(max=float(size))
-        return before.to(torch.int32 if self.planes[..., 0].numel() < 2**31 else torch.int64), position - before
+        share = position - before
+        integer = torch.int32 if self.planes[..., 0].numel() < 2**31 else torch.int64
+        return before.to(integer), torch.stack([1 - share, share])
 
 
 def run_mlp(field: TriplaneField, hidden: Tensor, outputs: int = 4) -> Tensor:
