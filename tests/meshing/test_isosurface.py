@@ -3,99 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from analytic_fields import (
+    THRESHOLD,
+    GridField,
+    RawGridField,
+    RawShapeField,
+    ShapeField,
+    assert_sound,
+    either,
+    rod,
+    shell,
+    sphere,
+    torus,
+)
 from safetensors import safe_open
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lrm_hf.meshing import LRMMesh, density_grid, extract_mesh
-from lrm_hf.meshing.isosurface import marching_cubes
+from lrm_hf.meshing.dense import dense_marching_cubes
 
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "isosurface.safetensors"
-THRESHOLD = 3.0
-Shape = Callable[[Tensor], Tensor]  # points [n, 3] -> distance to the surface [n], negative inside
 
-
-class ShapeField:
-    """A batch of shapes. The density is 3 on the surface and grows inwards by 20 per world unit; the colour is the
-    position in the box plus the batch index."""
-
-    def __init__(self, *shapes: Shape, radius: float = 1.0) -> None:
-        self.shapes = shapes
-        self.planes = torch.zeros(len(shapes), 3, 1, 1, 1)
-        self.config = SimpleNamespace(radius=radius, density_threshold=THRESHOLD)
-        self.queries: list[tuple[int, ...]] = []
-        self.largest_coordinate = 0.0
-        self.grad_enabled = False
-
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        self.queries.append(tuple(points.shape))
-        self.largest_coordinate = max(self.largest_coordinate, float(points.abs().max()))
-        self.grad_enabled |= torch.is_grad_enabled()
-        assert points.dtype == torch.float32
-        density = torch.stack([self.density(shape(p)) for shape, p in zip(self.shapes, points, strict=True)])
-        return density[..., None], self.rgb(points)
-
-    def density(self, distance: Tensor) -> Tensor:
-        return (THRESHOLD - 20 * distance).clamp(min=0)
-
-    def rgb(self, points: Tensor) -> Tensor:
-        return points / (2 * self.config.radius) + 0.5 + torch.arange(len(points))[:, None, None]
-
-
-class GridField(ShapeField):
-    """The density of a cubic array at its own grid points, and nowhere else."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        super().__init__(lambda points: points[:, 0])
-        self.values = torch.from_numpy(values)
-
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        steps = (points[0] + 1) * (len(self.values) - 1) / 2
-        x, y, z = steps.round().long().T
-        return self.values[x, y, z][None, :, None], self.rgb(points)
-
-
-def sphere(radius: float, centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Shape:
-    return lambda points: (points - torch.tensor(centre)).norm(dim=-1) - radius
-
-
-def torus(large: float, small: float) -> Shape:
-    return lambda points: torch.hypot(torch.hypot(points[:, 0], points[:, 1]) - large, points[:, 2]) - small
-
-
-def rod(radius: float) -> Shape:
-    return lambda points: torch.hypot(points[:, 0], points[:, 1]) - radius
-
-
-def shell(outer: float, inner: float) -> Shape:
-    return lambda points: (points.norm(dim=-1) - (outer + inner) / 2).abs() - (outer - inner) / 2
-
-
-def either(*shapes: Shape) -> Shape:
-    return lambda points: torch.stack([shape(points) for shape in shapes]).amin(dim=0)
-
-
-def assert_sound(mesh: LRMMesh) -> None:
-    """Closed, oriented outwards, without duplicate vertices, degenerate or duplicate faces, loose vertices, NaN."""
-    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-    assert np.isfinite(vertices).all()
-    assert mesh.is_watertight
-    assert mesh.is_winding_consistent
-    assert mesh.volume > 0
-    assert len(np.unique(vertices, axis=0)) == len(vertices)
-    assert len(np.unique(vertices.astype(np.float32), axis=0)) == len(vertices)  # as files have them
-    assert len(np.unique(np.sort(faces, axis=1), axis=0)) == len(faces)
-    assert set(faces.ravel()) == set(range(len(vertices)))
-    assert mesh.area_faces.min() > 0
-    np.testing.assert_allclose(np.linalg.norm(mesh.vertex_normals, axis=1), 1, atol=1e-6)
+Fields = pytest.mark.parametrize("shape_field", [RawShapeField, ShapeField], ids=["sparse", "dense"])
+Grids = pytest.mark.parametrize("grid_field", [RawGridField, GridField], ids=["sparse", "dense"])
 
 
 # The grid
@@ -136,8 +73,9 @@ def test_memory_of_a_query_is_bounded_by_default() -> None:
 # Known shapes
 
 
-def test_sphere() -> None:
-    (mesh,) = extract_mesh(ShapeField(sphere(0.6)), 64)
+@Fields
+def test_sphere(shape_field: type[ShapeField]) -> None:
+    (mesh,) = extract_mesh(shape_field(sphere(0.6)), 64)
     assert isinstance(mesh, LRMMesh)
     assert_sound(mesh)
     assert mesh.euler_number == 2
@@ -151,8 +89,9 @@ def test_sphere() -> None:
     assert outwards.min() > 0.95
 
 
-def test_batch_of_different_shapes_and_box_of_another_size() -> None:
-    field = ShapeField(sphere(0.3, centre=(0.1, -0.2, 0.3)), torus(0.45, 0.15), radius=0.87)
+@Fields
+def test_batch_of_different_shapes_and_box_of_another_size(shape_field: type[ShapeField]) -> None:
+    field = shape_field(sphere(0.3, centre=(0.1, -0.2, 0.3)), torus(0.45, 0.15), radius=0.87)
     ball, ring = extract_mesh(field, 80)
     for mesh in (ball, ring):
         assert_sound(mesh)
@@ -164,8 +103,9 @@ def test_batch_of_different_shapes_and_box_of_another_size() -> None:
     np.testing.assert_allclose(ring.bounds, [[-0.6, -0.6, -0.15], [0.6, 0.6, 0.15]], atol=1e-3)
 
 
-def test_hollow_shell_keeps_its_cavity() -> None:
-    field = ShapeField(shell(0.7, 0.4))
+@Fields
+def test_hollow_shell_keeps_its_cavity(shape_field: type[ShapeField]) -> None:
+    field = shape_field(shell(0.7, 0.4))
     (mesh,) = extract_mesh(field, 64)
     assert_sound(mesh)
     assert mesh.euler_number == 4  # two spheres
@@ -176,8 +116,9 @@ def test_hollow_shell_keeps_its_cavity() -> None:
     assert outside.volume == pytest.approx(4 / 3 * math.pi * 0.7**3, rel=5e-3)
 
 
-def test_threshold_selects_the_level() -> None:
-    field = ShapeField(sphere(0.6))
+@Fields
+def test_threshold_selects_the_level(shape_field: type[ShapeField]) -> None:
+    field = shape_field(sphere(0.6))
     for threshold, radius in ((3.0, 0.6), (5.0, 0.5), (9.0, 0.3)):  # 20 per unit
         (mesh,) = extract_mesh(field, 48, threshold=threshold)
         np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), radius, atol=1e-3)
@@ -189,8 +130,9 @@ def test_threshold_selects_the_level() -> None:
 # The faces of the box
 
 
-def test_surface_that_leaves_the_box_is_cut_off_flat() -> None:
-    (mesh,) = extract_mesh(ShapeField(rod(0.4)), 64)
+@Fields
+def test_surface_that_leaves_the_box_is_cut_off_flat(shape_field: type[ShapeField]) -> None:
+    (mesh,) = extract_mesh(shape_field(rod(0.4)), 64)
     assert_sound(mesh)
     assert mesh.euler_number == 2
     assert mesh.volume == pytest.approx(math.pi * 0.4**2 * 2, rel=5e-3)
@@ -199,14 +141,16 @@ def test_surface_that_leaves_the_box_is_cut_off_flat() -> None:
     np.testing.assert_allclose(mesh.bounds[:, :2], [[-0.4, -0.4], [0.4, 0.4]], atol=1e-3)
 
 
-def test_surface_through_a_corner_of_the_box_is_closed() -> None:
-    (mesh,) = extract_mesh(ShapeField(sphere(0.8, centre=(1.0, 1.0, -1.0))), 64)
+@Fields
+def test_surface_through_a_corner_of_the_box_is_closed(shape_field: type[ShapeField]) -> None:
+    (mesh,) = extract_mesh(shape_field(sphere(0.8, centre=(1.0, 1.0, -1.0))), 64)
     assert_sound(mesh)
     assert mesh.volume == pytest.approx(4 / 3 * math.pi * 0.8**3 / 8, rel=5e-3)
 
 
-def test_surface_that_leaves_the_box_can_stay_open() -> None:
-    field = ShapeField(rod(0.4))
+@Fields
+def test_surface_that_leaves_the_box_can_stay_open(shape_field: type[ShapeField]) -> None:
+    field = shape_field(rod(0.4))
     (mesh,) = extract_mesh(field, 64, cap_at_box=False)
     assert not mesh.is_watertight
     assert mesh.is_winding_consistent
@@ -216,41 +160,44 @@ def test_surface_that_leaves_the_box_can_stay_open() -> None:
     np.testing.assert_allclose(np.abs(rim[:, 2]), 1, atol=1e-12)
 
 
-def test_largest_of_open_components_is_the_one_of_largest_area() -> None:
+@Fields
+def test_largest_of_open_components_is_the_one_of_largest_area(shape_field: type[ShapeField]) -> None:
     def thin_rod(points: Tensor) -> Tensor:
         return torch.hypot(points[:, 0] + 0.7, points[:, 1] + 0.7) - 0.15
 
-    field = ShapeField(either(thin_rod, sphere(0.35, centre=(0.4, 0.4, 0.0))))
+    field = shape_field(either(thin_rod, sphere(0.35, centre=(0.4, 0.4, 0.0))))
     (open_rod,) = extract_mesh(field, 64, cap_at_box=False, largest_component=True)
     assert open_rod.area == pytest.approx(2 * math.pi * 0.15 * 2, rel=1e-2)  # 1.88; the ball's is 1.54
     (ball,) = extract_mesh(field, 64, largest_component=True)
     assert ball.volume == pytest.approx(4 / 3 * math.pi * 0.35**3, rel=1e-2)  # 0.18; the rod's is 0.14
 
 
-def test_vertices_are_those_of_openlrm() -> None:
+@Grids
+def test_vertices_are_those_of_openlrm(grid_field: type[GridField]) -> None:
     with safe_open(GOLDEN, framework="np") as file:
         density, expected = file.get_tensor("density"), file.get_tensor("vertices")
         threshold = float(file.metadata()["threshold"])
-    (mesh,) = extract_mesh(GridField(density), 24, threshold=threshold, cap_at_box=False)
+    (mesh,) = extract_mesh(grid_field(density), 24, threshold=threshold, cap_at_box=False)
     assert len(mesh.vertices) == len(expected) == 5719
     # the same points in another order; 1e-5: ours keep off grid points by 1e-4 of a step of 2/23
     nearest, index = cKDTree(expected).query(mesh.vertices)
     assert nearest.max() < 1e-5
     assert len(np.unique(index)) == len(expected)
-    (closed,) = extract_mesh(GridField(density), 24, threshold=threshold)
+    (closed,) = extract_mesh(grid_field(density), 24, threshold=threshold)
     assert_sound(closed)
 
 
 # Hard grids
 
 
-def test_grid_values_that_equal_the_threshold_give_no_degenerate_faces() -> None:
+@Grids
+def test_grid_values_that_equal_the_threshold_give_no_degenerate_faces(grid_field: type[GridField]) -> None:
     """An octahedron whose faces pass through grid points, in eighths: exact in binary."""
     axis = np.linspace(-1, 1, 17)
     x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
     density = (THRESHOLD + 0.75 - np.abs(x) - np.abs(y) - np.abs(z)).astype(np.float32)
     assert (density == THRESHOLD).sum() > 100
-    (mesh,) = extract_mesh(GridField(density), 17)
+    (mesh,) = extract_mesh(grid_field(density), 17)
     assert_sound(mesh)
     assert mesh.euler_number == 2
     # |x| + |y| + |z| = 0.75 encloses 4/3 * 0.75³; vertices may lie 1e-4 of a step (1/8) inside of it
@@ -258,10 +205,11 @@ def test_grid_values_that_equal_the_threshold_give_no_degenerate_faces() -> None
 
 
 @pytest.mark.parametrize("threshold", [1, 2, 3])
-def test_integer_noise_is_closed(threshold: int) -> None:
+@Grids
+def test_integer_noise_is_closed(grid_field: type[GridField], threshold: int) -> None:
     """A third of the grid points around the surface are at the threshold, in all constellations."""
     density = np.random.default_rng(threshold).integers(0, 5, size=(24, 24, 24)).astype(np.float32)
-    (mesh,) = extract_mesh(GridField(density), 24, threshold=threshold)
+    (mesh,) = extract_mesh(grid_field(density), 24, threshold=threshold)
     assert_sound(mesh)
 
 
@@ -273,7 +221,7 @@ def test_every_pattern_of_signs_in_two_cells_is_closed() -> None:
         size[axis] = 3
         tiles = np.pad(patterns.reshape(16, 16, 16, *size), [(0, 0)] * 3 + [(0, 1)] * 3)
         volume = np.pad(tiles.transpose(0, 3, 1, 4, 2, 5).reshape(16 * (size + 1)).astype(np.float32), 1)
-        vertices, faces = marching_cubes(volume, 0.5)
+        vertices, faces = dense_marching_cubes(volume, 0.5)
         directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
         forwards = np.sort(directed[:, 0] * len(vertices) + directed[:, 1])
         backwards = np.sort(directed[:, 1] * len(vertices) + directed[:, 0])
@@ -283,10 +231,11 @@ def test_every_pattern_of_signs_in_two_cells_is_closed() -> None:
         assert len(np.unique(middles)) == len(vertices)
 
 
-def test_densities_of_very_different_size_are_interpolated_in_double_precision() -> None:
+@Grids
+def test_densities_of_very_different_size_are_interpolated_in_double_precision(grid_field: type[GridField]) -> None:
     density = np.zeros((16, 16, 16), dtype=np.float32)
     density[8, 8, 8] = 3e38
-    (mesh,) = extract_mesh(GridField(density), 16)
+    (mesh,) = extract_mesh(grid_field(density), 16)
     assert_sound(mesh)
     assert len(mesh.faces) == 8  # an octahedron about one grid point; crossings lie at the far ends of its edges
     assert mesh.volume == pytest.approx(4 / 3 * (2 / 15) ** 3, rel=1e-3)
@@ -295,13 +244,14 @@ def test_densities_of_very_different_size_are_interpolated_in_double_precision()
 # Components
 
 
-def test_largest_component_is_the_one_of_largest_volume() -> None:
+@Fields
+def test_largest_component_is_the_one_of_largest_volume(shape_field: type[ShapeField]) -> None:
     """A thin, wide plate has more area than a ball, and less volume."""
 
     def plate(points: Tensor) -> Tensor:
         return torch.maximum(points[:, :2].abs().amax(dim=-1) - 0.9, (points[:, 2] + 0.8).abs() - 0.05)
 
-    field = ShapeField(either(plate, sphere(0.5), sphere(0.1, centre=(0.8, 0.8, 0.8))))
+    field = shape_field(either(plate, sphere(0.5), sphere(0.1, centre=(0.8, 0.8, 0.8))))
     (everything,) = extract_mesh(field, 48)
     assert_sound(everything)
     assert len(everything.split()) == 3
@@ -311,8 +261,9 @@ def test_largest_component_is_the_one_of_largest_volume() -> None:
     assert everything.area > 3 * ball.area
 
 
-def test_one_component_is_left_as_it_is() -> None:
-    field = ShapeField(torus(0.5, 0.2))
+@Fields
+def test_one_component_is_left_as_it_is(shape_field: type[ShapeField]) -> None:
+    field = shape_field(torus(0.5, 0.2))
     (plain,), (largest,) = extract_mesh(field, 32), extract_mesh(field, 32, largest_component=True)
     np.testing.assert_array_equal(plain.vertices, largest.vertices)
     np.testing.assert_array_equal(plain.faces, largest.faces)
@@ -321,8 +272,9 @@ def test_one_component_is_left_as_it_is() -> None:
 # Colours
 
 
-def test_colour_is_that_of_the_field_at_the_vertex() -> None:
-    (mesh,) = extract_mesh(ShapeField(sphere(0.6)), 32)
+@Fields
+def test_colour_is_that_of_the_field_at_the_vertex(shape_field: type[ShapeField]) -> None:
+    (mesh,) = extract_mesh(shape_field(sphere(0.6)), 32)
     colors = np.asarray(mesh.visual.vertex_colors)
     assert mesh.visual.kind == "vertex"
     assert colors.dtype == np.uint8
@@ -331,8 +283,9 @@ def test_colour_is_that_of_the_field_at_the_vertex() -> None:
     assert np.abs(colors[:, :3] - expected).max() <= 0.5 + 1e-3  # rounded to nearest
 
 
-def test_each_entry_has_its_own_colours_and_they_are_clipped() -> None:
-    field = ShapeField(sphere(0.3), sphere(0.7))
+@Fields
+def test_each_entry_has_its_own_colours_and_they_are_clipped(shape_field: type[ShapeField]) -> None:
+    field = shape_field(sphere(0.3), sphere(0.7))
     small, large = extract_mesh(field, 32, chunk_size=50)
     assert len(small.vertices) < len(large.vertices)
     expected = (small.vertices / 2 + 0.5) * 255
@@ -340,8 +293,9 @@ def test_each_entry_has_its_own_colours_and_they_are_clipped() -> None:
     assert (np.asarray(large.visual.vertex_colors) == 255).all()  # position + 1: above 1 everywhere
 
 
-def test_colours_of_the_cap_are_asked_for_inside_the_box() -> None:
-    field = ShapeField(rod(0.4), radius=0.5)
+@Fields
+def test_colours_of_the_cap_are_asked_for_inside_the_box(shape_field: type[ShapeField]) -> None:
+    field = shape_field(rod(0.4), radius=0.5)
     extract_mesh(field, 32)
     assert field.largest_coordinate == 0.5
 
@@ -353,8 +307,9 @@ def test_colours_can_be_left_out() -> None:
     assert sum(shape[1] for shape in field.queries) == 32**3
 
 
-def test_colour_that_is_not_finite_is_refused() -> None:
-    field = ShapeField(sphere(0.6), sphere(0.5))
+@Fields
+def test_colour_that_is_not_finite_is_refused(shape_field: type[ShapeField]) -> None:
+    field = shape_field(sphere(0.6), sphere(0.5))
     field.rgb = lambda points: torch.full_like(points, float("nan"))  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="batch entry 0: the field's colour is not finite"):
         extract_mesh(field, 32)
@@ -363,8 +318,9 @@ def test_colour_that_is_not_finite_is_refused() -> None:
 # Refusals
 
 
-def test_empty_surface_says_density_range_and_threshold() -> None:
-    field = ShapeField(sphere(0.6), sphere(0.25))  # at the grid points next to the centre: 3 + 20 * (0.25 - 0.0559)
+@Fields
+def test_empty_surface_says_density_range_and_threshold(shape_field: type[ShapeField]) -> None:
+    field = shape_field(sphere(0.6), sphere(0.25))  # at the grid points next to the centre: 3 + 20 * (0.25 - 0.0559)
     with pytest.raises(
         ValueError, match=r"batch entry 1: the surface is empty: .* from 0 to 6\.88\d*.* is 7\."
     ) as error:
@@ -372,23 +328,26 @@ def test_empty_surface_says_density_range_and_threshold() -> None:
     assert "lower threshold" in str(error.value)
 
 
-def test_density_that_only_reaches_the_threshold_is_empty() -> None:
+@Grids
+def test_density_that_only_reaches_the_threshold_is_empty(grid_field: type[GridField]) -> None:
     with pytest.raises(ValueError, match="the surface is empty: density ranges from 3 to 3 "):
-        extract_mesh(GridField(np.full((16, 16, 16), 3, dtype=np.float32)), 16)
+        extract_mesh(grid_field(np.full((16, 16, 16), 3, dtype=np.float32)), 16)
 
 
-def test_full_box_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the box is full: density ranges from 5 to 5 on the grid"):
-        extract_mesh(GridField(np.full((16, 16, 16), 5, dtype=np.float32)), 16)
+@Grids
+def test_full_box_is_refused(grid_field: type[GridField]) -> None:
+    with pytest.raises(ValueError, match=r"the box is full: density ranges from 5 to 5 "):
+        extract_mesh(grid_field(np.full((16, 16, 16), 5, dtype=np.float32)), 16)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_density_that_is_not_finite_is_refused(value: float) -> None:
+@Grids
+def test_density_that_is_not_finite_is_refused(grid_field: type[GridField], value: float) -> None:
     density = np.zeros((16, 16, 16), dtype=np.float32)
     density[4:8] = 5
     density[3, 5, 7] = density[0, 0, 0] = value
     with pytest.raises(ValueError, match="batch entry 0: the field's density is not finite at 2 of 4096 grid points"):
-        extract_mesh(GridField(density), 16)
+        extract_mesh(grid_field(density), 16)
 
 
 @pytest.mark.parametrize(
@@ -408,8 +367,11 @@ def test_density_that_is_not_finite_is_refused(value: float) -> None:
         ({"chunk_size": 1.5}, TypeError, "`chunk_size` must be an integer, got float"),
     ],
 )
-def test_bad_arguments_are_named(arguments: dict, error: type[Exception], message: str) -> None:
-    field = ShapeField(sphere(0.6))
+@Fields
+def test_bad_arguments_are_named(
+    shape_field: type[ShapeField], arguments: dict, error: type[Exception], message: str
+) -> None:
+    field = shape_field(sphere(0.6))
     with pytest.raises(error, match=message):
         extract_mesh(field, **{"resolution": 32, **arguments})
     assert field.queries == []
@@ -420,10 +382,13 @@ def test_grid_of_one_point_is_refused() -> None:
         density_grid(ShapeField(sphere(0.6)), 1)
 
 
-def test_progress_bars_are_shown_only_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    extract_mesh(ShapeField(sphere(0.6)), 32)
+@Fields
+def test_progress_bars_are_shown_only_where_asked(
+    shape_field: type[ShapeField], capsys: pytest.CaptureFixture[str]
+) -> None:
+    extract_mesh(shape_field(sphere(0.6)), 32)
     assert capsys.readouterr().err == ""
-    extract_mesh(ShapeField(sphere(0.6)), 32, progress=True)
+    extract_mesh(shape_field(sphere(0.6)), 32, progress=True)
     shown = capsys.readouterr().err
     assert "density" in shown
     assert "vertex colours" in shown

@@ -1,46 +1,29 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""Density on a grid, and the coloured surface where it crosses a threshold.
-
-Which grid edges the surface crosses, and how the crossings are joined to triangles, is decided from the signs alone, by
-the classic table of Lorensen and Cline ("Marching Cubes", SIGGRAPH 1987) as scikit-image has it: its triangles close up
-across cells whatever the signs are. Where on its edge a crossing lies is computed here, in float64 and never at an end
-of the edge. A triangle's corners then lie inside three different edges of one cell, so that it has an area, and no two
-vertices coincide, also where grid values equal the threshold.
-"""
+"""From a batch of fields to coloured meshes: the door to the sparse way (`sparse_grid`, `marching_cubes`) and to the
+plain one (`dense`)."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from ..modeling.field import TriplaneField
+from .dense import dense_marching_cubes
+from .density import POINTS_PER_QUERY, Field, GridDensity, RawField, dense_density, has_raw_density
+from .marching_cubes import EDGE_MARGIN, polygonise
 from .mesh import LRMMesh
+from .sparse_grid import surface_cells
+from .vertex_attributes import vertex_colors as colors_at
+from .vertex_attributes import vertex_normals as normals_at
 
 
 MIN_RESOLUTION, MAX_RESOLUTION = 16, 1024
 
-# A query holds some 350 floats per point for OpenLRM's largest field: about 180 MiB.
-_POINTS_PER_QUERY = 2**17
-
-# Vertices keep this part of a grid step away from grid points. Smaller than any detail, and large enough that float32
-# files at the largest resolution still tell two vertices apart.
-_EDGE_MARGIN = 1e-4
-
-
-class Field(Protocol):
-    """What meshing needs of a field; [`~lrm_hf.modeling.field.TriplaneField`] is one."""
-
-    @property
-    def planes(self) -> Tensor: ...  # [batch, ...]; gives batch size and device
-
-    @property
-    def config(self) -> Any: ...  # radius, density_threshold
-
-    def query(self, points: Tensor) -> tuple[Tensor, Tensor]: ...  # [batch, n, 3] -> [batch, n, 1], [batch, n, 3]
+_Surface = tuple[np.ndarray, np.ndarray]  # vertices in grid steps from the first grid point [n, 3], faces [m, 3]
 
 
 def density_grid(
@@ -62,20 +45,7 @@ def density_grid(
         TypeError, ValueError: if `resolution` or `chunk_size` is not a positive integer (resolution: at least 2).
     """
     _check_integer("resolution", resolution, minimum=2)
-    chunk_size = _chunk_size(chunk_size, batch=len(field.planes))
-    radius, device = float(field.config.radius), field.planes.device
-    axis = torch.linspace(-radius, radius, resolution, dtype=torch.float32, device=device)
-    total = resolution**3
-    grid = torch.empty(len(field.planes), total, dtype=torch.float32, device=device)
-    with torch.no_grad():
-        for start in tqdm(range(0, total, chunk_size), desc="density", disable=not progress):
-            index = torch.arange(start, min(start + chunk_size, total), device=device)
-            points = torch.stack(
-                [axis[index // resolution**2], axis[index // resolution % resolution], axis[index % resolution]], dim=-1
-            )
-            density, _ = field.query(points.expand(len(grid), -1, 3))
-            grid[:, start : start + len(index)] = density.squeeze(-1)
-    return grid.view(-1, resolution, resolution, resolution)
+    return dense_density(field, resolution, _chunk_size(chunk_size, batch=len(field.planes)), progress)
 
 
 def extract_mesh(
@@ -87,16 +57,20 @@ def extract_mesh(
     chunk_size: int | None = None,
     vertex_colors: bool = True,
     progress: bool = False,
+    gradient_normals: bool = False,
+    dense: bool = False,
 ) -> list[LRMMesh]:
-    """The surfaces where density crosses a threshold, by marching cubes.
+    """The surfaces where density crosses a threshold, by marching cubes near the surface alone.
 
     Meshes are oriented outwards (from dense to empty), without duplicate vertices and degenerate faces, and closed:
     where an object reaches through the box it is cut off flat, 1e-4 of a grid step outside the box's face.
 
+    Few of the grid's points are evaluated: time and memory grow with the surface. What is found is the surface of the
+    whole grid, each piece of it complete; [`~lrm_hf.meshing.sparse_grid`] says when a piece is found.
+
     Args:
-        field: a batch of fields.
-        resolution: grid points per axis, 16 to 1024. The grids take `4 * batch * resolution**3` bytes, and the surface
-            twice that of one entry while it is found.
+        field: a batch of fields. Those that have no `raw` and `density_from_raw` are evaluated densely.
+        resolution: grid points per axis, 16 to 1024.
         threshold: density of the surface, per world unit, positive; default `field.config.density_threshold`.
         largest_component: keep only the connected piece that encloses the largest volume (the largest area, where
             pieces are open). Cavities inside of it are surfaces of their own, and go as well.
@@ -105,6 +79,9 @@ def extract_mesh(
         chunk_size: points of each batch entry in one query; default 131072 divided by the batch size.
         vertex_colors: ask the field for the colour of each vertex.
         progress: show progress bars.
+        gradient_normals: give the meshes vertex normals from the density's gradient instead of their faces'.
+        dense: evaluate each point of the grid, and use scikit-image's marching cubes: the yardstick. The grids take
+            `4 * batch * resolution**3` bytes, and the surface twice that of one entry while it is found.
 
     Returns:
         One [`~lrm_hf.meshing.LRMMesh`] (a `trimesh.Trimesh`) per batch entry, in world units, z up, with uint8 RGBA
@@ -112,71 +89,78 @@ def extract_mesh(
 
     Raises:
         TypeError, ValueError: if an argument is of the wrong type or out of range.
-        ValueError: if the density crosses the threshold nowhere (the message has the range found), or density or colour
-            is not finite.
+        ValueError: if the density crosses the threshold nowhere (the message has the range found), or planes, density
+            or colour are not finite.
+        MemoryError: if memory runs out; the message says what to lower.
     """
     _check_integer("resolution", resolution, minimum=MIN_RESOLUTION, maximum=MAX_RESOLUTION)
     threshold = _check_threshold(field.config.density_threshold if threshold is None else threshold)
     chunk_size = _chunk_size(chunk_size, batch=len(field.planes))
+    _check_planes(field)
     radius = float(field.config.radius)
 
-    grids = density_grid(field, resolution, chunk_size, progress)
-    surfaces = []
-    for entry, grid in enumerate(grids):  # surfaces differ in size: there is nothing to batch
-        density = grid.cpu().numpy()
-        _check_density(density, threshold, entry)
-        vertices, faces = marching_cubes(density, threshold, cap_at_box)
+    try:
+        if dense or not has_raw_density(field):
+            surfaces = _dense_surfaces(field, resolution, threshold, cap_at_box, chunk_size, progress)
+        else:
+            surfaces = _sparse_surfaces(cast(RawField, field), resolution, threshold, cap_at_box, chunk_size, progress)
         if largest_component:
-            vertices, faces = _largest_component(vertices, faces)
-        surfaces.append((vertices * (2 * radius / (resolution - 1)) - radius, faces))
-
-    if not vertex_colors:
-        return [LRMMesh(vertices, faces, process=False) for vertices, faces in surfaces]
-    colors = _vertex_colors(field, [vertices for vertices, _ in surfaces], chunk_size, progress)
+            surfaces = [_largest_component(*surface) for surface in surfaces]
+        surfaces = [(vertices * (2 * radius / (resolution - 1)) - radius, faces) for vertices, faces in surfaces]
+        vertices = [points for points, _ in surfaces]
+        normals = normals_at(field, vertices, chunk_size, progress) if gradient_normals else None
+        colors = colors_at(field, vertices, chunk_size, progress) if vertex_colors else None
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryError(
+            f"not enough memory for a surface at `resolution` {resolution} of {len(field.planes)} fields with "
+            f"`chunk_size` {chunk_size}: lower one of them, or extract the fields one by one. ({error})"
+        ) from error
     return [
-        LRMMesh(vertices, faces, vertex_colors=color, process=False)
-        for (vertices, faces), color in zip(surfaces, colors, strict=True)
+        LRMMesh(
+            points,
+            faces,
+            vertex_normals=None if normals is None else _filled(normals[entry], points, faces),
+            vertex_colors=None if colors is None else colors[entry],
+            process=False,
+        )
+        for entry, (points, faces) in enumerate(surfaces)
     ]
 
 
-def marching_cubes(
-    density: np.ndarray,  # [x, y, z] float32, finite
-    threshold: float,
-    cap_at_box: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles between the grid points above the threshold and the others.
-
-    Returns:
-        vertices: `(n, 3)` float64 in grid steps, 0 at the first grid point; faces: `(m, 3)` int64 vertex indices,
-        counter-clockwise seen from the side below the threshold. Both empty where nothing is crossed.
-    """
-    from skimage.measure import marching_cubes as find_surface  # slow to import
-
-    inside = density > threshold
-    if cap_at_box:
-        inside = np.pad(inside, 1)
-    if inside.all() or not inside.any():
-        return np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64)
-    signs = np.where(inside, np.float32(1), np.float32(-1))
-    middles, faces, _, _ = find_surface(signs, 0.0, method="lorensen", gradient_direction="ascent")
-
-    # each vertex lies in the middle of a grid edge: one coordinate is half of an odd number
-    twice = np.rint(2 * middles).astype(np.int64)
-    along = (twice & 1).astype(bool)  # [n, 3] one-hot: the edge's direction
-    low = (twice >> 1) - int(cap_at_box)  # [n, 3] the edge's ends, as indices of `density`
-    high = low + along
-    below, above = _values(density, low), _values(density, high)
-    with np.errstate(invalid="ignore", divide="ignore"):  # at the cap, where both are the same grid point
-        part = (threshold - below) / (above - below)
-    part[(low < 0).any(axis=1)] = 1.0  # the cap: next to the box's face
-    part[(high >= density.shape).any(axis=1)] = 0.0
-    vertices = low + along * np.clip(part, _EDGE_MARGIN, 1 - _EDGE_MARGIN)[:, None]
-    return vertices, faces.astype(np.int64)
+def _sparse_surfaces(
+    field: RawField, resolution: int, threshold: float, cap_at_box: bool, chunk_size: int, progress: bool
+) -> list[_Surface]:
+    density = GridDensity(field, resolution, chunk_size, progress)
+    try:
+        with torch.no_grad():
+            cells = surface_cells(density, threshold, cap_at_box)
+            _check_sparse_density(density, threshold)
+            surface = polygonise(cells, threshold)
+    finally:
+        density.close()
+    part = surface.part
+    part[(surface.low < 1).any(dim=1)] = 1 - EDGE_MARGIN  # the cap: next to the box's face
+    part[(surface.high > resolution).any(dim=1)] = EDGE_MARGIN
+    vertices = (surface.low - 1 + (surface.high - surface.low) * part[:, None]).cpu()
+    counts = surface.entry.bincount(minlength=len(field.planes)).cpu()
+    face_counts = surface.entry[surface.faces[:, 0]].bincount(minlength=len(field.planes)).cpu()
+    firsts = counts.cumsum(0) - counts
+    faces = surface.faces.cpu().split(face_counts.tolist())
+    return [
+        (own.numpy(), (triangles - first).numpy())
+        for own, triangles, first in zip(vertices.split(counts.tolist()), faces, firsts, strict=True)
+    ]
 
 
-def _values(density: np.ndarray, index: np.ndarray) -> np.ndarray:
-    x, y, z = np.clip(index, 0, np.array(density.shape) - 1).T
-    return density[x, y, z].astype(np.float64)
+def _dense_surfaces(
+    field: Field, resolution: int, threshold: float, cap_at_box: bool, chunk_size: int, progress: bool
+) -> list[_Surface]:
+    surfaces = []
+    for entry, grid in enumerate(dense_density(field, resolution, chunk_size, progress)):
+        density = grid.cpu().numpy()
+        _check_density(density, threshold, entry)
+        surfaces.append(dense_marching_cubes(density, threshold, cap_at_box))
+    return surfaces
 
 
 def _largest_component(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,25 +186,20 @@ def _largest_component(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
     return vertices[kept_vertices], renumbered[faces[label_of_face == keep]]
 
 
-def _vertex_colors(field: Field, vertices: list[np.ndarray], chunk_size: int, progress: bool) -> list[np.ndarray]:
-    radius, device = float(field.config.radius), field.planes.device
-    counts = [len(entry) for entry in vertices]
-    points = torch.zeros(len(vertices), max(counts), 3)  # shorter entries are filled up with the origin
-    for row, entry in zip(points, vertices, strict=True):
-        row[: len(entry)] = torch.from_numpy(entry)
-    points = points.clamp(-radius, radius)  # the cap lies just outside the box
-    parts = []
-    with torch.no_grad():
-        for chunk in tqdm(points.split(chunk_size, dim=1), desc="vertex colours", disable=not progress):
-            parts.append(field.query(chunk.to(device))[1].float().cpu())
-    rgb = torch.cat(parts, dim=1)
-    colors = []
-    for number, count in enumerate(counts):
-        if not bool(torch.isfinite(rgb[number, :count]).all()):
-            raise ValueError(f"batch entry {number}: the field's colour is not finite at some vertices of the surface.")
-        color = (rgb[number, :count].clamp(0, 1) * 255).round().to(torch.uint8)
-        colors.append(torch.cat([color, torch.full((count, 1), 255, dtype=torch.uint8)], dim=1).numpy())
-    return colors
+def _filled(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Normals of the faces where the gradient has none."""
+    missing = ~normals.any(axis=1)
+    if missing.any():
+        normals[missing] = LRMMesh(vertices, faces, process=False).vertex_normals[missing]
+    return normals
+
+
+def _check_planes(field: Field) -> None:
+    if isinstance(field, TriplaneField):
+        for name, tensors in (("planes", (field.planes,)), ("weights", field.weights), ("biases", field.biases)):
+            bad = sum(int((~tensor.isfinite()).sum()) for tensor in tensors)
+            if bad:
+                raise ValueError(f"the field's {name} are not finite: {bad} values are NaN or infinite.")
 
 
 def _check_density(density: np.ndarray, threshold: float, entry: int) -> None:
@@ -230,8 +209,22 @@ def _check_density(density: np.ndarray, threshold: float, entry: int) -> None:
             f"batch entry {entry}: the field's density is not finite at {density.size - int(finite.sum())} of "
             f"{density.size} grid points."
         )
-    low, high = float(density.min()), float(density.max())
-    found = f"density ranges from {low:.6g} to {high:.6g} on the grid, and `threshold` is {threshold:.6g}"
+    _check_range(float(density.min()), float(density.max()), "on the grid", threshold, entry)
+
+
+def _check_sparse_density(density: GridDensity, threshold: float) -> None:
+    ends = (density.field.density_from_raw(end).tolist() for end in (density.lowest, density.highest))
+    counts = (density.not_finite.tolist(), density.evaluated.tolist())
+    for entry, (low, high, refused, count) in enumerate(zip(*ends, *counts, strict=True)):
+        if refused:
+            raise ValueError(
+                f"batch entry {entry}: the field's density is not finite at {refused} of {count} grid points."
+            )
+        _check_range(low, high, f"at the {count} grid points looked at", threshold, entry)
+
+
+def _check_range(low: float, high: float, where: str, threshold: float, entry: int) -> None:
+    found = f"density ranges from {low:.6g} to {high:.6g} {where}, and `threshold` is {threshold:.6g}"
     if high <= threshold:
         raise ValueError(f"batch entry {entry}: the surface is empty: {found}. Choose a lower threshold.")
     if low > threshold:
@@ -258,6 +251,6 @@ def _check_integer(name: str, value: int, minimum: int, maximum: int | None = No
 
 def _chunk_size(chunk_size: int | None, batch: int) -> int:
     if chunk_size is None:
-        return max(1, _POINTS_PER_QUERY // max(1, batch))
+        return max(1, POINTS_PER_QUERY // max(1, batch))
     _check_integer("chunk_size", chunk_size, minimum=1)
     return chunk_size

@@ -149,7 +149,8 @@ class TriplaneField:
         planes = self.planes
         axes = torch.tensor(self.config.plane_axes, device=points.device)
         grid = (points / self.config.radius)[..., axes]  # [batch, n, 3 planes, 2]
-        grid = grid.transpose(1, 2).reshape(batch * 3, count, 1, 2)
+        # a batch of one stays a view here, and grid_sample takes strided positions one by one, six times slower
+        grid = grid.transpose(1, 2).reshape(batch * 3, count, 1, 2).contiguous()
         sampled = F.grid_sample(planes.flatten(0, 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return sampled.reshape(batch, 3 * self.config.channels, count).transpose(1, 2)
 

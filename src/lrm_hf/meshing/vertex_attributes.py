@@ -1,0 +1,88 @@
+# Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
+"""What a field says at the vertices of its surface: colours, and normals from the density's gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..modeling.field import TriplaneField
+from .density import Field
+
+
+def vertex_colors(field: Field, vertices: list[np.ndarray], chunk_size: int, progress: bool) -> list[np.ndarray]:
+    """Uint8 RGBA `(n, 4)` for the vertices `(n, 3)` of each batch entry.
+
+    Raises:
+        ValueError: if a colour is not finite.
+    """
+
+    def rgb(points: Tensor) -> Tensor:
+        with torch.no_grad():
+            return field.query(points)[1].float()
+
+    colors = []
+    for number, values in enumerate(_at_vertices(field, vertices, rgb, chunk_size, progress, "vertex colours")):
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(f"batch entry {number}: the field's colour is not finite at some vertices of the surface.")
+        color = (values.clamp(0, 1) * 255).round().to(torch.uint8)
+        colors.append(torch.cat([color, torch.full((len(color), 1), 255, dtype=torch.uint8)], dim=1).numpy())
+    return colors
+
+
+def vertex_normals(field: Field, vertices: list[np.ndarray], chunk_size: int, progress: bool) -> list[np.ndarray]:
+    """Unit vectors `(n, 3)` against the density's gradient, for the vertices `(n, 3)` of each batch entry. At the cap
+    they are those of the box; where the gradient is zero or not finite they are zero."""
+    if isinstance(field, TriplaneField) and field.planes.is_inference():
+        with torch.inference_mode(False):  # tensors of inference mode can't take part in a gradient
+            field = replace(
+                field,
+                planes=field.planes.clone(),
+                weights=tuple(weight.clone() for weight in field.weights),
+                biases=tuple(bias.clone() for bias in field.biases),
+            )
+
+    def outwards(points: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            points = points.clone().requires_grad_()
+            density, _ = field.query(points)
+            (gradient,) = torch.autograd.grad(density.sum(), points)
+        # twice: the square of a very small or large gradient would leave float32's range
+        gradient = -gradient.nan_to_num(0.0, 0.0, 0.0)
+        gradient = gradient / gradient.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        return torch.nn.functional.normalize(gradient, dim=-1)
+
+    radius = float(field.config.radius)
+    normals = []
+    found = _at_vertices(field, vertices, outwards, chunk_size, progress, "vertex normals")
+    for points, values in zip(vertices, found, strict=True):
+        beside = np.where(np.abs(points) > radius, np.sign(points), 0.0)
+        at_cap = beside.any(axis=1)
+        normal = values.double().numpy()
+        normal[at_cap] = beside[at_cap]  # a vertex lies beside one face only: its edge goes along one axis
+        normals.append(normal)
+    return normals
+
+
+def _at_vertices(
+    field: Field,
+    vertices: list[np.ndarray],
+    function: Callable[[Tensor], Tensor],  # [batch, n, 3] -> [batch, n, 3]
+    chunk_size: int,
+    progress: bool,
+    what: str,
+) -> list[Tensor]:
+    radius, device = float(field.config.radius), field.planes.device
+    counts = [len(entry) for entry in vertices]
+    points = torch.zeros(len(vertices), max(counts), 3)  # shorter entries are filled up with the origin
+    for row, entry in zip(points, vertices, strict=True):
+        row[: len(entry)] = torch.from_numpy(entry)
+    points = points.clamp(-radius, radius)  # the cap lies just outside the box
+    chunks = tqdm(points.split(chunk_size, dim=1), desc=what, disable=not progress)
+    values = torch.cat([function(chunk.to(device)).cpu() for chunk in chunks], dim=1)
+    return [row[:count] for row, count in zip(values, counts, strict=True)]
