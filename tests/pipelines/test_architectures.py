@@ -189,9 +189,20 @@ def test_documentation_of_triposr(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     exec(compile(code, "docs/triposr.md", "exec"), scope)
     assert (tmp_path / "barrel.png").stat().st_size > 100
     assert len(scope["out"].frames[0]) == 4
-    # the mesh was turned: what was its front, +x, is now -y, which files show to the viewer
-    (before,) = scope["pipe"].extract_mesh(scope["out"].field, mesh_resolution=32)
-    np.testing.assert_allclose(scope["out"].meshes[0].vertices[:, 1], -before.vertices[:, 0], atol=1e-9)
+
+
+def test_exported_meshes_face_the_viewer() -> None:
+    """The side that the source camera saw becomes +z in glTF: -y of OpenLRM's frame, +x of TripoSR's."""
+    for kind in ("lrm", "triposr"):
+        pipe = make(kind)
+        field = pipe(pictures(1), output_type="field").field
+        (mesh,) = pipe.extract_mesh(field, mesh_resolution=24, mesh_threshold=surface_threshold(field))
+        data = mesh.export(file_type="glb")
+        (read,) = trimesh.load(io.BytesIO(data), file_type="glb", process=False).geometry.values()
+        x, y, z = mesh.vertices.T
+        expected = np.stack([x, z, -y] if kind == "lrm" else [y, z, x], axis=-1)
+        np.testing.assert_allclose(read.vertices, expected, atol=1e-6)
+        assert "viewer_azimuth" not in read.metadata
 
 
 def test_models_can_be_swapped_in_a_pipeline() -> None:

@@ -39,6 +39,8 @@ _WHITE = [1.0, 1.0, 1.0, 1.0]
 # trimesh writes per-vertex arrays whose names begin with an underscore; this one is renamed to COLOR_0. Its own colours
 # are of 8 bit, which is too coarse for dark ones once they are linear.
 _LINEAR_RGB = "_LINEAR_RGB"
+# key of a mesh's metadata
+VIEWER_AZIMUTH = "viewer_azimuth"
 
 
 def export_mesh(
@@ -49,7 +51,9 @@ def export_mesh(
 ) -> bytes:
     """Writes a mesh of the world frame (z up, front towards -y) to a file, in the frame of the format.
 
-    Vertex normals are written too. A file appears under its name only when it is complete.
+    Where `mesh.metadata[VIEWER_AZIMUTH]` says that the viewer stands at another azimuth than -y, in degrees from there
+    towards +x, the mesh is turned to face -y first. Vertex normals are written too. A file appears under its name only
+    when it is complete.
 
     Args:
         mesh: in world units, with vertex or face colours, or a texture (glb, gltf), or neither.
@@ -79,6 +83,7 @@ def export_mesh(
     encode = _ENCODERS[_format(path, file_type)]
     if len(mesh.faces) == 0:
         raise ValueError("`mesh` has no faces: there is nothing to export.")
+    mesh = _facing_front(mesh)
     if path is None:
         data = encode(mesh, kwargs)
         if file_obj is not None:
@@ -88,6 +93,16 @@ def export_mesh(
         data = encode(mesh, kwargs)
         temporary.write_bytes(data)
     return data
+
+
+def _facing_front(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    azimuth = mesh.metadata.get(VIEWER_AZIMUTH, 0.0)
+    if not azimuth:
+        return mesh
+    turned = mesh.copy()
+    del turned.metadata[VIEWER_AZIMUTH]
+    turned.apply_transform(trimesh.transformations.rotation_matrix(-np.deg2rad(azimuth), [0, 0, 1]))
+    return turned
 
 
 def srgb_to_linear(rgb: np.ndarray) -> np.ndarray:

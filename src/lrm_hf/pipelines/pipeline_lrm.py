@@ -194,7 +194,8 @@ class LRMPipeline(LRMLoraMixin, DiffusionPipeline):
         largest_component: bool = False,
         chunk_size: int | None = None,
     ) -> list[LRMMesh]:
-        """Meshes of fields that a call returned, one per field; arguments as in a call."""
+        """Meshes of fields that a call returned, one per field, in the fields' frame; arguments as in a call. The files
+        that they export face the viewer, whatever side the source camera was on: `mesh.metadata` says which."""
         if not isinstance(field, TriplaneField):
             raise TypeError(f"`field` must be a TriplaneField, got {type(field).__name__}.")
         _check_mesh_settings(mesh_resolution, mesh_threshold)
@@ -202,8 +203,9 @@ class LRMPipeline(LRMLoraMixin, DiffusionPipeline):
             _check_integer("chunk_size", chunk_size, 1)
             chunk_size = max(1, chunk_size // max(1, len(field)))  # meshing counts the points of each field
         from ..meshing import extract_mesh  # brings trimesh in
+        from ..meshing.export import VIEWER_AZIMUTH
 
-        return extract_mesh(
+        meshes = extract_mesh(
             field,
             resolution=mesh_resolution,
             threshold=mesh_threshold,
@@ -211,6 +213,10 @@ class LRMPipeline(LRMLoraMixin, DiffusionPipeline):
             chunk_size=chunk_size,
             progress=self._shows_progress() and len(field) * mesh_resolution**3 >= PROGRESS_POINTS,
         )
+        if self.model.config.source_camera_azimuth:
+            for mesh in meshes:
+                mesh.metadata[VIEWER_AZIMUTH] = float(self.model.config.source_camera_azimuth)
+        return meshes
 
     def check_inputs(
         self, output_type: str, processor_kwargs: dict[str, Any], generator: torch.Generator | None
