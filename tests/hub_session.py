@@ -33,6 +33,17 @@ class Session:
         self.report: dict[str, dict[str, Any]] = {}
 
     def run(self, name: str, **settings: str) -> None:
+        """A function of sharing_client.py."""
+        stderr = self._run([str(TESTS / "pipelines" / "sharing_client.py"), name, str(self.work)], **settings)
+        self.planes[name] = load_file(self.work / f"{name}.safetensors")
+        self.report[name] = json.loads((self.work / f"{name}.json").read_text())
+        self.report[name]["stderr"] = stderr
+
+    def run_code(self, code: str) -> None:
+        """Any code, with `work` as its working directory."""
+        self._run(["-c", code])
+
+    def _run(self, arguments: list[str], **settings: str) -> str:
         env = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
         env |= {
             "HF_ENDPOINT": self.hub.url,
@@ -42,9 +53,8 @@ class Session:
             "PYTHONPATH": os.pathsep.join([str(Path(lrm_hf.__file__).parent.parent), str(TESTS)]),
             **settings,
         }
-        command = [sys.executable, str(TESTS / "pipelines" / "sharing_client.py"), name, str(self.work)]
-        process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+        process = subprocess.run(
+            [sys.executable, *arguments], env=env, cwd=self.work, capture_output=True, text=True, timeout=600
+        )
         assert process.returncode == 0, process.stderr
-        self.planes[name] = load_file(self.work / f"{name}.safetensors")
-        self.report[name] = json.loads((self.work / f"{name}.json").read_text())
-        self.report[name]["stderr"] = process.stderr
+        return process.stderr

@@ -52,9 +52,7 @@ def test_of_the_other_architecture(tmp_path: Path) -> None:
 def test_what_it_is_told_stands_in_it(tmp_path: Path) -> None:
     tiny_pipeline().model.save_pretrained(tmp_path)
     numbers = tmp_path / "numbers.json"
-    numbers.write_text(
-        json.dumps({"protocol": "69 objects, one picture each.", "metrics": {"PSNR": 18.1834, "IoU": 0.7}})
-    )
+    numbers.write_text(json.dumps({"protocol": "69 objects, one view.", "metrics": {"PSNR": 18.1834, "IoU": 0.7}}))
     path = write_card(
         tmp_path,
         "me/chairs",
@@ -68,9 +66,7 @@ def test_what_it_is_told_stands_in_it(tmp_path: Path) -> None:
     assert (card.data.license, card.data.base_model) == ("cc-by-4.0", "me/base")
     assert "# chairs" in card.text
     assert "## Training data\n\n12 chairs (CC0)." in card.text
-    assert (
-        "69 objects, one picture each.\n\n| metric | value |\n|---|---|\n| PSNR | 18.18 |\n| IoU | 0.7 |" in card.text
-    )
+    assert "69 objects, one view.\n\n| metric | value |\n|---|---|\n| PSNR | 18.18 |\n| IoU | 0.7 |" in card.text
     assert card.text.rstrip().endswith("- No sofas.")
     assert "Not stated." not in card.text
 
@@ -96,6 +92,23 @@ def test_a_card_that_is_there_is_kept(tmp_path: Path) -> None:
     tiny_pipeline().save_pretrained(tmp_path)
     assert (tmp_path / "README.md").read_text() == edited
     assert not is_automatic(tmp_path)
+
+
+def test_a_card_nobody_edited_follows_the_name_and_gives_way_to_what_is_told(tmp_path: Path) -> None:
+    tiny_pipeline().save_pretrained(tmp_path)
+    path = write_card(tmp_path, "me/other", license="cc0-1.0", anew=True)
+    card = ModelCard.load(path)
+    assert card.data.license == "cc0-1.0"
+    write_card(tmp_path, "you/third")
+    card = ModelCard.load(path)
+    assert 'LRMPipeline.from_pretrained("you/third")' in card.text and "# third" in card.text
+    assert "me/other" not in card.text and card.data.license == "cc0-1.0" and is_automatic(tmp_path)
+    # one word is enough to make it somebody's own, also where the line at its head is left in
+    path.write_text(path.read_text().replace("a guess", "a wild guess"))
+    edited = path.read_text()
+    assert not is_automatic(tmp_path)
+    write_card(tmp_path, "me/fourth", license="mit", anew=True)
+    assert path.read_text() == edited
 
 
 @pytest.mark.parametrize(
@@ -131,6 +144,14 @@ def test_the_card_by_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert capsys.readouterr().out == f"{tmp_path / 'README.md'}\n"
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.license == "mit" and "## Training data\n\nNone." in card.text
+    assert cli.main([*arguments, "--license", "cc0-1.0"]) == 0
+    assert ModelCard.load(tmp_path / "README.md").data.license == "cc0-1.0"
+    capsys.readouterr()
+    (tmp_path / "README.md").write_text("Mine.")
+    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--license", "mit", "--base-model", "me/base"]) == 2
+    assert "README.md' has been edited: --license, --base-model would change it" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "Mine."
 
 
 @pytest.mark.parametrize(
@@ -140,7 +161,7 @@ def test_the_card_by_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
         ({"config.json": {"model_type": "vit"}}, "is no LRM: its config.json says model_type 'vit'"),
         (
             {"model_index.json": {"_class_name": "ShapEPipeline"}},
-            "its model_index.json says _class_name 'ShapEPipeline'",
+            "model_index.json says _class_name 'ShapEPipeline'",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """The README's examples run, and its commands exist."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -7,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hub_server import running_hub
+from hub_session import Session
+from peft import get_peft_model
 
+import lrm_hf
 from lrm_hf import cli
 
 
@@ -23,6 +28,7 @@ COMMANDS = [
     if line.strip()
 ]
 HUB = "zxhezexin/"
+LOOPBACK = '"me/'  # repositories that a test's own Hub can stand in for
 
 
 @pytest.fixture
@@ -33,14 +39,21 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("text", [text for text in PYTHON if HUB not in text], ids=lambda text: text.split("\n")[0])
+@pytest.mark.parametrize(
+    "text",
+    [text for text in PYTHON if HUB not in text and LOOPBACK not in text],
+    ids=lambda text: text.splitlines()[-1],
+)
 def test_python_runs_as_printed(text, checkout):
     scope: dict = {}
     # the same code at a coarser grid: only the waiting is cut short
     exec(
         compile(text.replace("pipe(", "pipe(mesh_resolution=64, height=64, width=64, image="), "README", "exec"), scope
     )
-    if "pipe" in scope:
+    if "my-adapter" in text:
+        assert {"adapter_config.json", "adapter_model.safetensors"} <= set(os.listdir(checkout / "my-adapter"))
+        assert scope["pipe"].get_list_adapters() == {}
+    elif "pipe" in scope:
         assert (checkout / "barrel.glb").stat().st_size > 10_000
         assert (checkout / "barrel.png").stat().st_size > 1_000
         assert len(scope["out"].frames[0]) == 8
@@ -55,7 +68,30 @@ def test_the_hub_example_names_what_the_tests_of_the_checkpoints_load():
     assert text == "".join(f'pipe = lrm_hf.LRMPipeline.from_pretrained("{name}")\n' for name in repositories)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lrm-hf")])
+def test_sharing_as_printed(checkout):
+    [text] = [text for text in PYTHON if LOOPBACK in text]
+    model = lrm_hf.LRMModel.from_pretrained(lrm_hf.bundled_model())
+    get_peft_model(model, lrm_hf.lora_config()).save_pretrained(checkout / "my-adapter")
+    with running_hub() as hub:
+        Session(hub, checkout).run_code(text)
+    assert hub.repositories["me/my-lrm"].private
+    assert "model/model.safetensors" in hub.repositories["me/my-lrm"].files
+    adapter = hub.repositories["me/my-adapter"].files
+    assert adapter["adapter_model.safetensors"] == (checkout / "my-adapter/adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lrm-hf push")])
+def test_push_knows_its_options(command, checkout, capsys):
+    assert cli.main(["push", "--help"]) == 0
+    help_text = capsys.readouterr().out
+    words = shlex.split(command)[2:]
+    options = [word for word in words if word.startswith("--")]
+    assert options and all(option in help_text for option in options)
+    assert cli.main(["push", *words]) == 2
+    assert "there is no directory 'my-lrm/pipeline'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lrm-hf generate")])
 def test_generate_as_printed(command, checkout, capsys):
     arguments = shlex.split(command)[1:] + shlex.split("--resolution 64 --view-size 64 --views 4")
     assert cli.main(arguments) == 0

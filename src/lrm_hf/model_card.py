@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ from safetensors import SafetensorError, safe_open
 from .files import read_json, replacing
 
 
-# who edits the card takes this line out, or leaves it; only with it a card gives way to one that is there
-AUTOMATIC = (
-    "<!-- Written by lrm_hf from what it knows. Edit it, and delete this line: a card with this line does not replace "
-    "the one of a repository that has one. -->"
+# with the digest of all other lines: whoever edits a card makes it his own, whether he leaves this line in or not
+MARK = (
+    "<!-- Written by lrm_hf from what it knows ({digest}). Edit it as you like. As long as you have not, it does not "
+    "replace the one of a repository that has one. -->"
 )
+_MARK = re.compile(re.escape(MARK).replace(re.escape("{digest}"), "([0-9a-f]{16})"))
 UNTOLD = "Not stated."
 _USE_MODEL = """```python
 from lrm_hf import LRMPipeline
@@ -48,8 +51,10 @@ def write_card(
     training_data: str | None = None,
     metrics: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     limits: str | None = None,
+    anew: bool = False,
 ) -> Path:
-    """Writes README.md of a saved pipeline, model or adapter; one that is there is kept.
+    """Writes README.md of a saved pipeline, model or adapter. One that is there is kept; if it was written by itself
+    and never edited, it is made to name `name`.
 
     Args:
         directory: what `save_pretrained` or `save_lora_weights` wrote.
@@ -59,25 +64,51 @@ def write_card(
         training_data: what it was trained on, and under which licences. Markdown.
         metrics: `{"protocol": text, "metrics": {name: number}}`, or a JSON file that holds this.
         limits: what it can't do, beside what holds for every such model. Markdown.
+        anew: write one that was written by itself and never edited once more, to hold what is told now.
 
     Raises:
         OSError: if `directory` holds nothing to describe, or the JSON file can't be read.
         ValueError: if `metrics` has no protocol, or no numbers: a number without its protocol says nothing.
     """
     path = Path(directory, "README.md")
-    if path.exists():
+    if path.exists() and not (anew and is_automatic(directory)):
+        if is_automatic(directory):
+            _write(path, _renamed(path.read_text(encoding="utf-8"), name))
         return path
     told = {"license": license, "training_data": training_data, "metrics": _metrics_table(metrics), "limits": limits}
-    text = _card(Path(directory), name, base_model, told)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    _write(path, _card(Path(directory), name, base_model, told))
     return path
 
 
 def is_automatic(directory: str | os.PathLike[str]) -> bool:
     """Whether the directory's card, if it has one, was written by itself and never edited."""
     path = Path(directory, "README.md")
-    return path.exists() and AUTOMATIC in path.read_text(encoding="utf-8")
+    if not path.exists():
+        return False
+    text = path.read_text(encoding="utf-8")
+    mark = _MARK.search(text)
+    return mark is not None and mark[1] == _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(_MARK.sub("", text).encode()).hexdigest()[:16]
+
+
+def _write(path: Path, text: str) -> None:
+    text = _MARK.sub(MARK.format(digest=_digest(text)), text)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _renamed(text: str, name: str) -> str:
+    """The card of the same thing under another name: in the heading, and in the line that loads it."""
+    call = "load_lora_weights" if "load_lora_weights(" in text else "from_pretrained"
+    text = re.sub(rf'{call}\("[^"]*"\)', lambda _: f'{call}("{name}")', text, count=1)
+    return re.sub(r"^# .*$", lambda _: f"# {_title(name)}", text, count=1, flags=re.MULTILINE)
+
+
+def _title(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _card(directory: Path, name: str, base_model: str | None, told: dict[str, str | None]) -> str:
@@ -113,8 +144,8 @@ def _card(directory: Path, name: str, base_model: str | None, told: dict[str, st
     limits = _limits(config) + ([told["limits"]] if told["limits"] else [])
     sections = [
         f"---\n{data.to_yaml()}\n---",
-        AUTOMATIC,
-        f"# {name.rpartition('/')[2]}\n\n{summary}",
+        MARK.format(digest="0" * 16),
+        f"# {_title(name)}\n\n{summary}",
         f"## How to use\n\n{use}\n\n{_INSTALL}",
         "## What it is\n\n| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in facts.items()),
         f"## Training data\n\n{told['training_data'] or UNTOLD}",

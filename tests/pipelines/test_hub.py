@@ -47,7 +47,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
             "PYTHONPATH": os.pathsep.join([str(Path(lrm_hf.__file__).parent.parent), str(TESTS)]),
         }
         command = [sys.executable, str(Path(__file__).with_name("hub_client.py")), work / "saved", work]
-        process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
+        process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
         assert process.returncode == 0, process.stderr
         yield Session(hub, load_file(work / "planes.safetensors"), json.loads((work / "report.json").read_text()))
 

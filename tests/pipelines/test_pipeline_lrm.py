@@ -390,6 +390,7 @@ class TestSaveAndLoad:
             "image_processor/preprocessor_config.json",
             "model/config.json",
             "model/model.safetensors",
+            "model/modeling_lrm.py",
             "model_index.json",
             "pipeline.py",
         }

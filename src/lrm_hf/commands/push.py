@@ -13,9 +13,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command = commands.add_parser(
         "push",
         help="a saved pipeline, model or adapter to the Hub",
-        description="Uploads DIR in one commit and prints its URL. Without a README.md in DIR, writes the model card "
-        "there first, from what is in DIR and from the options below; one that is there is kept as it is. With "
-        "--card-only it stops then, so that you can edit the card.",
+        description="Uploads DIR in one commit and prints its URL. The model card, README.md in DIR, is written first, "
+        "from what is in DIR and from the options below; one that you have edited is kept as it is. With --card-only "
+        "it stops then, so that you can edit the card.",
     )
     command.set_defaults(run=push)
     add = command.add_argument
@@ -38,20 +38,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def push(arguments: argparse.Namespace) -> int:
     """Writes the model card if there is none, then uploads."""
     from .. import hub
-    from ..model_card import write_card
+    from ..model_card import is_automatic, write_card
 
     quiet(arguments.debug)
     directory = Path(arguments.directory)
     kind = hub.kind_of(directory)
-    card = write_card(
-        directory,
-        arguments.repository,
-        license=arguments.license,
-        base_model=arguments.base_model,
-        training_data=arguments.training_data,
-        metrics=arguments.metrics,
-        limits=arguments.limits,
-    )
+    names = ("license", "base_model", "training_data", "metrics", "limits")
+    told = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if told and (directory / "README.md").exists() and not is_automatic(directory):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in told)
+        raise ValueError(
+            f"{str(directory / 'README.md')!r} has been edited: {options} would change it. Edit it by hand."
+        )
+    card = write_card(directory, arguments.repository, **told, anew=bool(told))
     if arguments.card_only:
         print(card)
         return DONE

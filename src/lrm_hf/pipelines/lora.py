@@ -116,8 +116,7 @@ class LRMLoraMixin(LoraBaseMixin):
         """Uploads an adapter alone; returns the URL of the commit. Arguments as for [`LRMPipeline.push_to_hub`]."""
         with tempfile.TemporaryDirectory() as directory:
             self.save_lora_weights(directory, adapter_name)
-            os.remove(os.path.join(directory, "README.md"))  # it says how to load the directory
-            model_card.write_card(directory, repo_id)
+            model_card.write_card(directory, repo_id)  # so far it says how to load the directory
             return hub.upload(directory, repo_id, **{"commit_message": "Upload adapter", **kwargs})
 
     def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: Any = None) -> None:
