@@ -346,6 +346,7 @@ class TestComponents:
         assert sorted(path.name for path in destination.iterdir()) == [
             "config.json",
             "model.safetensors",
+            "modeling_lrm.py",
             "preprocessor_config.json",
         ]
         assert_same_parameters(LRMModel.from_pretrained(destination), LRMModel.from_original(V10, encoder_config=DINO))

@@ -175,7 +175,7 @@ class TestLoading:
 
     def test_convert_writes_our_layout(self, tmp_path: Path) -> None:
         destination = convert_original(GOLDEN, tmp_path / "ours", encoder_config=DINO)
-        names = ["config.json", "model.safetensors", "preprocessor_config.json"]
+        names = ["config.json", "model.safetensors", "modeling_lrm.py", "preprocessor_config.json"]
         assert sorted(path.name for path in destination.iterdir()) == names
         model = TripoSRModel.from_pretrained(destination)
         assert_same_parameters(model, TripoSRModel.from_original(GOLDEN, encoder_config=DINO))

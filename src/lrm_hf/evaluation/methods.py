@@ -213,7 +213,7 @@ def extruded(alpha: Tensor, camera: Cameras, to_ball: bool, resolution: int = HU
         to_ball: see `ExtrudedSilhouette`.
         resolution: grid points per axis.
     """
-    from ..meshing.isosurface import marching_cubes
+    from ..meshing.dense import dense_marching_cubes
 
     axis = torch.linspace(-1, 1, resolution)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
@@ -230,7 +230,7 @@ def extruded(alpha: Tensor, camera: Cameras, to_ball: bool, resolution: int = HU
         wide = float(columns.max() - columns.min() + 1) / alpha.shape[1] / float(camera.intrinsics[0, 0])
         limit = min(tall, wide) * distance / 2 - (depth - distance).abs()
     value = torch.minimum(silhouette, limit).reshape((resolution,) * 3).numpy()
-    vertices, faces = marching_cubes(value, 0.0)
+    vertices, faces = dense_marching_cubes(value, 0.0)
     return (vertices * (2 / (resolution - 1)) - 1)[faces]
 
 
