@@ -254,7 +254,7 @@ class TestBackends:
         expected = render(field, CAMERAS, 6, 6)
         assert not calls
         assert torch.equal(render(field, CAMERAS, 6, 6, backend="triton").images, expected.images)
-        assert calls[0]["occupancy"].shape == (2, 16, 16, 16)
+        assert calls[0]["occupancy"].shape == (2, 32, 32, 32)
         assert calls[0]["min_transmittance"] == 1e-4
         monkeypatch.setenv("LRM_HF_BACKEND", "triton")
         render(field, CAMERAS, 6, 6, exact=True)

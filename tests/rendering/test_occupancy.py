@@ -55,7 +55,7 @@ def cell_of(points: Tensor, radius: float, cells: int) -> tuple[Tensor, Tensor, 
     return index[:, 0], index[:, 1], index[:, 2]
 
 
-def test_the_limit_is_an_alpha_along_a_cells_diagonal() -> None:
+def test_the_limit_is_an_alpha_along_a_blocks_diagonal() -> None:
     config = TriplaneFieldConfig(radius=2.0, density_bias=-1.0)
     way = math.sqrt(3) * 4.0 / 50
     density = math.log1p(math.exp(max_empty_raw(config, 50) - 1.0))
@@ -72,18 +72,18 @@ def test_a_blob_in_each_entry_of_a_batch() -> None:
     fields = [blob_field(0.3), blob_field(-0.4)]
     both = TriplaneField(torch.cat([f.planes for f in fields]), fields[0].weights, fields[0].biases, fields[0].config)
     grid = occupancy_grid(both)
-    assert grid.shape == (2, 64, 64, 64)
+    assert grid.shape == (2, 128, 128, 128)
     points = torch.rand(200_000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for entry, center in enumerate((0.3, -0.4)):
         assert torch.equal(grid[entry], occupancy_grid(both[entry])[0])
         squared = ((points - torch.tensor([center, 0.0, 0.0])) ** 2 * torch.tensor([1.0, 2.0, 2.0])).sum(dim=1)
         limit = (4 - max_empty_raw(both.config, 64)) / 50  # squared distance at which the limit is reached
-        live = grid[entry][cell_of(points, 1.0, 64)]
+        live = grid[entry][cell_of(points, 1.0, 128)]
         assert bool(live[squared < limit].all())
-        # and little more: two and a half cells of 1/32. Not at the faces of the box, where features fade to a half
-        far = (squared.sqrt() > limit**0.5 + 2.5 / 32 * 2**0.5 * 3**0.5) & (points.abs().amax(dim=1) < 0.9)
+        # and little more: the diagonal of a block of 1/32. Not at the faces of the box, where features fade to a half
+        far = (squared.sqrt() > limit**0.5 + 1.1 / 32 * 2**0.5 * 3**0.5) & (points.abs().amax(dim=1) < 0.9)
         assert not bool(live[far].any())
-    assert 0.01 < float(grid.float().mean()) < 0.2
+    assert 0.01 < float(grid.float().mean()) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_empty_cells_are_empty_all_over(options: dict) -> None:
     field = random_field(**options)
     grid = occupancy_grid(field)
     cells = grid.shape[-1]
-    assert cells == max(16, *field.planes.shape[-2:])
+    assert cells == 2 * max(16, *field.planes.shape[-2:])
     radius = field.config.radius
     points = (torch.rand(len(field), 200_000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1) * radius
     raw, _ = field.raw(points)
@@ -111,7 +111,7 @@ def test_empty_cells_are_empty_all_over(options: dict) -> None:
         assert missed.numel() > 2000, "something is empty"
         assert float(live.float().mean()) > 0.02, "something is not"
         # probes are dense, not everywhere: a point in some thousands may lie above the bound, by little
-        limit = max_empty_raw(field.config, cells)
+        limit = max_empty_raw(field.config, cells // 2)
         assert float((missed > limit).float().mean()) < 2e-3
         density, bound = field.density_from_raw(missed.max()), field.density_from_raw(torch.tensor(limit))
         assert float(density) < 20 * float(bound)
@@ -127,10 +127,11 @@ def test_found_again_after_a_change_in_place() -> None:
     assert torch.equal(occupancy_grid(field), first)
 
 
-@pytest.mark.parametrize("cells", [16, 17, 40])
+@pytest.mark.parametrize("cells", [32, 33, 50])
 def test_every_ray_through_an_occupied_cell_is_kept(cells: int) -> None:
     generator = torch.Generator().manual_seed(cells)
-    grid = torch.rand(2, cells, cells, cells, generator=generator) < 0.3 / cells
+    seeds = (torch.rand(2, 1, cells, cells, cells, generator=generator) < 8 / cells**3).float()
+    grid = torch.nn.functional.max_pool3d(seeds, kernel_size=5, stride=1, padding=2)[:, 0] > 0
     radius = 0.8
     origins = torch.randn(2, 400, 3, generator=generator) * 1.5
     origins[:, :50] *= 0.2  # inside the box
@@ -144,5 +145,5 @@ def test_every_ray_through_an_occupied_cell_is_kept(cells: int) -> None:
         passes = grid[entry][cell_of(points[entry].reshape(-1, 3), radius, cells)].reshape(400, -1).any(dim=1)
         passes &= hit[entry, :, 0]
         assert bool(found[entry][passes].all())
-        assert int(passes.sum()) > 20
+        assert int(passes.sum()) > 5
         assert int(found[entry].sum()) < 400

@@ -152,7 +152,7 @@ def _importance(
     coarse = stratified_depths(near, far, half, jitter[0] if jitter else 0.5)
     u = jitter[1].sort(dim=-1).values if jitter else middle_u(coarse)
     coarse_live = rays.live(coarse)
-    seen = _seen(rays, coarse, coarse_live, u)
+    seen = _seen(rays, coarse, coarse_live, u, same_spacing=not jitter)
     rays, coarse, coarse_live, u = rays.part(seen), coarse[seen], coarse_live[seen], u[seen]
 
     raw = torch.full_like(coarse, OUTSIDE, requires_grad=False)
@@ -185,12 +185,21 @@ def _importance(
     return seen, *_accumulate(ends, depths, found, output)
 
 
-def _seen(rays: _Rays, coarse: Tensor, coarse_live: Tensor, u: Tensor) -> Tensor:
-    """Numbers of the rays that have a sample in an occupied cell, coarse or fine."""
+def _seen(rays: _Rays, coarse: Tensor, coarse_live: Tensor, u: Tensor, same_spacing: bool) -> Tensor:
+    """Numbers of the rays that have a sample in an occupied cell, coarse or fine.
+
+    Args:
+        same_spacing: the depths of all rays are spaced alike, apart from where they begin and how long they are.
+    """
     seen = coarse_live.any(dim=1)
     # where the coarse samples find nothing, it is known ahead where the fine ones will be
     others = (~seen).nonzero()[:, 0]
-    fine = importance_depths(coarse[others], torch.zeros_like(coarse[others, 1:]), u[others])
+    first, last = coarse[others, :1], coarse[others, -1:]
+    if same_spacing and len(others):
+        spacing = (coarse[others[:1]] - first[:1]) / (last[:1] - first[:1])
+        fine = first + (last - first) * importance_depths(spacing, torch.zeros_like(spacing[:, 1:]), u[:1])
+    else:
+        fine = importance_depths(coarse[others], torch.zeros_like(coarse[others, 1:]), u[others])
     seen[others] = rays.part(others).live(fine).any(dim=1)
     return seen.nonzero()[:, 0]
 
