@@ -102,7 +102,7 @@ def test_the_widening_is_what_finds_a_small_part(monkeypatch: pytest.MonkeyPatch
     field = RawShapeField(sphere(0.6 * STEP, centre=(centre,) * 3))
     (mesh,) = extract_mesh(field, RESOLUTION)
     assert len(mesh.faces) == 8  # an octahedron around one grid point
-    monkeypatch.setattr(sparse_grid, "widening", lambda size: 0.45)
+    monkeypatch.setattr(sparse_grid, "widening", lambda size, safety: 0.45)
     with pytest.raises(ValueError, match="the surface is empty"):
         extract_mesh(field, RESOLUTION)
 
@@ -214,8 +214,8 @@ def test_points_evaluated_grow_with_the_surface() -> None:
     field = ball_field(0.5, size=64)
     small, large = evaluated_points(field, 256), evaluated_points(field, 512)
     assert large < 15 * 1.5 * 4 * math.pi * 128**2
-    assert large < 512**3 / 25
-    assert 3 < large / small < 5  # a volume would grow eightfold
+    assert large < 512**3 / 30
+    assert large / small < 5  # a volume would grow eightfold
 
 
 def test_a_query_takes_no_more_points_than_asked() -> None:

@@ -16,8 +16,8 @@ What that guarantees:
 3. A part on its own is found, however small beside a block, if it is one step of the fine grid thick and the raw
    density falls off evenly, by L per step, with the distance from it (as far as the blocks around it). The worst is a
    ball in the middle of a block: the corners are (sqrt(3) s - 1) / 2 steps away from it, and lack that times L to the
-   threshold; the farthest samples around lack sqrt(3) s L more. `widening(s)` is the quotient of the two and half as
-   much again. For a sheet, a rod and their like the quotient is smaller.
+   threshold; the farthest samples around lack sqrt(3) s L more. `widening(s)` is the quotient of the two, times a
+   factor for safety. For a sheet, a rod and their like the quotient is smaller.
 
 For fields in general there is no such bound: an MLP may make a spike of any height between two samples. `python -m
 benchmarks.mesh` counts the pieces that both ways find.
@@ -43,9 +43,10 @@ MAX_BLOCK_TEXELS = 1.05
 # ... and in cells, and there are at least so many of them along an axis
 MAX_BLOCK_CELLS = 16
 MIN_BLOCKS = 16
-# times what evenly falling densities need: fields of trained models and fitted ones do not fall off evenly. On a field
-# fitted to an armchair, full of specks, 1 lost 28 of 101,663 cells at 256 points per axis, and 1.25 none
-SAFETY = 1.5
+# Times what evenly falling densities need, on the coarse grid and below: fields of models and fitted ones do not fall
+# off evenly. On two fields fitted to objects (base size, 256 points per axis, blocks of a texel) 1.25 on the coarse
+# grid lost 60 of 95,787 cells and 1.5 none; below, 1 lost 28 of 101,663 and 1.25 none.
+COARSE_SAFETY, FINE_SAFETY = 2.0, 1.5
 # the density of points beside the box: less than any
 OUTSIDE = -1.0
 
@@ -63,9 +64,9 @@ def block_size(field: RawField, resolution: int) -> int:
     return size
 
 
-def widening(size: int) -> float:
+def widening(size: int, safety: float) -> float:
     """Part of the spread around a block of `size` cells by which the range of its corners is widened."""
-    return SAFETY * (1 - 1 / (math.sqrt(3) * size)) / 2
+    return safety * (1 - 1 / (math.sqrt(3) * size)) / 2
 
 
 def surface_cells(density: GridDensity, threshold: float, cap_at_box: bool) -> Cells:
@@ -112,7 +113,7 @@ def surface_cells(density: GridDensity, threshold: float, cap_at_box: bool) -> C
         entry, position = _unflatten(torch.arange(low.numel(), device=device), blocks.per_axis)
         if cap_at_box:
             low[reaches_cap(position * size, size)] = -torch.inf
-        extra = widening(size) * spread
+        extra = widening(size, COARSE_SAFETY) * spread
         live = (low - extra <= raw_level) & (high + extra > raw_level)
         keys = blocks.keys(entry[live], position[live])
     while size > 2:
@@ -128,7 +129,7 @@ def surface_cells(density: GridDensity, threshold: float, cap_at_box: bool) -> C
         low, high = corners.amin(dim=-1), corners.amax(dim=-1)
         if cap_at_box:
             low[reaches_cap(position * size, size)] = -torch.inf
-        extra = widening(size) * spread
+        extra = widening(size, FINE_SAFETY) * spread
         live = (low - extra <= raw_level) & (high + extra > raw_level) & (position < blocks.per_axis).all(dim=-1)
         keys = blocks.keys(entry[:, None].expand(-1, 8)[live], position[live]).sort().values
 
