@@ -111,12 +111,12 @@ def test_the_bundled_models_recipe_runs(tmp_path):
         trimesh.creation.box(extents=extents).export(meshes / f"{name}.glb")
     result = subprocess.run(
         ["bash", str(ROOT / "examples" / "train_bundled.sh"), str(meshes), str(tmp_path / "out")],
-        env={**os.environ, "STEPS": "2", "PROCEDURAL": "6", "PYTHON": sys.executable},
+        env={**os.environ, "STEPS": "2", "SECOND_STEPS": "2", "PROCEDURAL": "6", "PYTHON": sys.executable},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    pipe = LRMPipeline.from_pretrained(tmp_path / "out" / "pipeline")
+    pipe = LRMPipeline.from_pretrained(tmp_path / "out" / "second" / "pipeline")
     bundled = LRMModel.from_pretrained(bundled_model())
     assert {name: p.shape for name, p in pipe.model.named_parameters()} == {
         name: p.shape for name, p in bundled.named_parameters()
