@@ -34,6 +34,8 @@ class TrainingBatch:
         surface: `(batch, n, 3)` points on surfaces.
         surface_rgb: `(batch, n, 3)` their colours.
         surface_weight: `(batch, n, 1)` 0 where the ray met nothing.
+        depth: `(batch, views, 1, crop, crop)` distance along the unit ray to the first surface; 0 where there is none,
+            it is not known, or, with a `scale`, not all pixels that are averaged have one.
     """
 
     pixel_values: Tensor
@@ -49,6 +51,7 @@ class TrainingBatch:
     surface: Tensor
     surface_rgb: Tensor
     surface_weight: Tensor
+    depth: Tensor | None = None
 
 
 class ViewPool:
@@ -102,6 +105,7 @@ class ViewPool:
         foreground: float = 0.7,
         mirror: float = 0.5,
         recolor: float = 0.3,
+        white: float = 0.5,
     ) -> TrainingBatch:
         """A batch of different objects, each with one source picture and crops of other views.
 
@@ -115,7 +119,18 @@ class ViewPool:
             foreground: share of crops that are centred on a pixel of the object.
             mirror: share of objects that are mirrored left to right, cameras and all.
             recolor: share of objects whose colour channels are permuted.
+            white: share of target views on white; the others get a colour each, drawn evenly from all there are.
+
+        Raises:
+            ValueError: if a share is not in [0, 1], `crop` exceeds the targets, or a target's side is no multiple of
+                `scale`.
         """
+        shares = {"own_view": own_view, "foreground": foreground, "mirror": mirror, "recolor": recolor, "white": white}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"`{name}` is a share from 0 to 1, got {share}.")
+        if scale < 1 or self.size % scale:
+            raise ValueError(f"`scale` must divide the pictures' side of {self.size}, got {scale}.")
         groups = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
         drawn = [self._draw_object(self.groups[g], generator, views, own_view) for g in groups.tolist()]
         source = torch.stack([views_.rgba[s] for views_, s, _ in drawn]).float() / 255
@@ -143,12 +158,17 @@ class ViewPool:
         targets = targets.gather(2, channels[:, None, :, None, None].expand_as(targets))
         known = _known_points(targets, depth, cameras, points, generator)
         rgb, alpha = targets[:, :, :3] * targets[:, :, 3:], targets[:, :, 3:]
+        distance = depth[:, :, None]
         if scale > 1:
-            rgb, alpha = (F.avg_pool2d(part.flatten(0, 1), scale).unflatten(0, (batch, views)) for part in (rgb, alpha))
+            complete = -F.max_pool2d(-(distance > 0).float().flatten(0, 1), scale).unflatten(0, (batch, views))
+            rgb, alpha, distance = (
+                F.avg_pool2d(part.flatten(0, 1), scale).unflatten(0, (batch, views)) for part in (rgb, alpha, distance)
+            )
+            distance = distance * complete
         anchors = _crop_anchors(alpha[:, :, 0], crop, foreground, generator)
-        rgb, alpha = _crop(rgb, anchors, crop), _crop(alpha, anchors, crop)
+        rgb, alpha, distance = (_crop(part, anchors, crop) for part in (rgb, alpha, distance))
         background = torch.rand(batch, views, 3, generator=generator)
-        plain = torch.rand(batch, views, 1, generator=generator) < 0.5
+        plain = torch.rand(batch, views, 1, generator=generator) < white
         background = torch.where(plain, torch.ones_like(background), background)
         side = self.size // scale
         return TrainingBatch(
@@ -160,6 +180,7 @@ class ViewPool:
             background=background,
             anchors=anchors,
             full_size=(side, side),
+            depth=distance,
             **known,
         )
 
