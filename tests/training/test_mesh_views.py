@@ -307,6 +307,32 @@ def test_face_colours_and_no_colours(tmp_path):
     assert faces.colours[5, 2].tolist() == pytest.approx([0, 0.2, 1, 1], abs=1e-6)
 
 
+def test_vertex_colours_of_gltf_are_linear_and_those_of_ply_are_not(tmp_path):
+    """Half of the light is display value 188, not 128 (IEC 61966-2-1: 1.055 * 0.5 ** (1 / 2.4) - 0.055 = 0.7354)."""
+    mesh = trimesh.creation.box(extents=(1, 1, 1))
+    mesh.visual.vertex_colors = np.tile(np.array([[128, 0, 255, 255]], dtype=np.uint8), (8, 1))
+    mesh.export(tmp_path / "stored.glb")  # trimesh stores the numbers as they are
+    mesh.export(tmp_path / "stored.ply")
+    linear = 128 / 255
+    expected = 1.055 * linear ** (1 / 2.4) - 0.055
+    assert expected == pytest.approx(0.7366, abs=1e-4)
+    assert load_object(tmp_path / "stored.glb").colours[0, 0].tolist() == pytest.approx([expected, 0, 1, 1], abs=1e-6)
+    assert load_object(tmp_path / "stored.ply").colours[0, 0].tolist() == pytest.approx([linear, 0, 1, 1], abs=1e-6)
+
+
+def test_own_meshes_come_back_in_the_colours_they_were_exported_with(tmp_path):
+    from lrm_hf.meshing.mesh import LRMMesh
+
+    colours = np.array([[10, 60, 200], [128, 128, 128], [255, 0, 3]], dtype=np.uint8)
+    corners = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    mesh = LRMMesh(corners, [[0, 1, 2]], vertex_colors=colours, process=False)
+    for suffix in ("glb", "ply"):
+        mesh.export(tmp_path / f"own.{suffix}")
+        read = load_object(tmp_path / f"own.{suffix}").colours[0, :, :3]
+        # float32 in the file: exact to far below half of one of 255 steps
+        assert (np.abs(read * 255 - colours).max(axis=1) < 1e-3).all(), suffix
+
+
 def test_an_object_in_the_unit_ball_is_left_alone(tmp_path):
     mesh = trimesh.creation.box(extents=(2 / 3**0.5,) * 3)
     mesh.apply_scale(1.0005)

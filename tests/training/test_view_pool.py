@@ -106,7 +106,7 @@ def test_source_is_a_view_from_the_front_on_white(pool):
 
 def test_bad_directories(tmp_path, pool):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(OSError, match="no .npz file"):
+    with pytest.raises(ValueError, match="holds nothing; expected a directory of .npz files"):
         ViewPool([tmp_path / "empty"])
     (tmp_path / "empty" / "0.npz").write_bytes(b"PK")
     with pytest.raises(OSError, match="rendered views"):

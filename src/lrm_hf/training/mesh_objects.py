@@ -26,7 +26,7 @@ class MeshObject:
     Attributes:
         triangles: `(faces, 3, 3)` float32 corner positions in world units.
         uv: `(faces, 3, 2)` float32 texture coordinates, v upwards, repeated outside [0, 1].
-        colours: `(faces, 3, 4)` float32 RGBA at the corners in [0, 1], multiplied with the texture.
+        colours: `(faces, 3, 4)` float32 RGBA at the corners in [0, 1], display values, multiplied with the texture.
         texture_index: `(faces,)` int64 index into `textures`.
         textures: `(height, width, 4)` float32 images, sRGB values as stored, premultiplied by alpha.
     """
@@ -66,7 +66,9 @@ def load_object(path: str | os.PathLike, normalize: bool = True) -> MeshObject:
 
     The scene graph is flattened. glTF and OBJ files are taken as y up with the front towards +z and are turned to
     z up with the front towards -y; PLY and STL files are taken as they are. A surface's colour is
-    baseColorTexture x baseColorFactor x vertex (or face) colour, in sRGB values as stored, without conversion.
+    baseColorTexture x baseColorFactor x vertex (or face) colour, in display (sRGB) values. Vertex colours of glTF are
+    linear and are converted. Its baseColorFactor should be linear too, but exporters that come from OBJ's materials,
+    trimesh's among them, write display values there, so it is taken as stored.
 
     Args:
         path: .glb, .gltf, .obj, .ply or .stl.
@@ -97,7 +99,7 @@ def load_object(path: str | os.PathLike, normalize: bool = True) -> MeshObject:
         if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
             continue
         points = mesh.vertices @ transform[:3, :3].T + transform[:3, 3]
-        for faces, uv, colours, texture in _surfaces(mesh, opaque_by_default=suffix in (".glb", ".gltf")):
+        for faces, uv, colours, texture in _surfaces(mesh, gltf=suffix in (".glb", ".gltf")):
             index = np.full(len(faces), len(textures), dtype=np.int64)
             parts.append((points[mesh.faces[faces]], uv, colours, index))
             textures.append(texture)
@@ -120,8 +122,16 @@ def load_object(path: str | os.PathLike, normalize: bool = True) -> MeshObject:
     return MeshObject(triangles.astype(np.float32), uv, colours, index[keep], textures)
 
 
-def _surfaces(mesh: Any, opaque_by_default: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Face indices, uv `(faces, 3, 2)`, colours `(faces, 3, 4)` and premultiplied texture, for each material."""
+def linear_to_srgb(rgb: np.ndarray) -> np.ndarray:
+    """From linear light in [0, 1] to display values (IEC 61966-2-1)."""
+    return np.where(rgb <= 0.0031308, rgb * 12.92, 1.055 * np.maximum(rgb, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def _surfaces(mesh: Any, gltf: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Face indices, uv `(faces, 3, 2)`, colours `(faces, 3, 4)` and premultiplied texture, for each material.
+
+    `gltf`: vertex colours are linear, and materials are opaque unless they say otherwise.
+    """
     visual, count = mesh.visual, len(mesh.faces)
     everything, no_uv = np.arange(count), np.zeros((count, 3, 2))
     white = np.ones((1, 1, 4), dtype=np.float32)
@@ -129,7 +139,7 @@ def _surfaces(mesh: Any, opaque_by_default: bool) -> Iterator[tuple[np.ndarray, 
         yield everything, no_uv, np.repeat(_unit(visual.face_colors)[:, None], 3, axis=1), white
         return
     if visual.kind == "vertex":
-        yield everything, no_uv, _unit(visual.vertex_colors)[mesh.faces], white
+        yield everything, no_uv, _vertex_colours(visual.vertex_colors, gltf)[mesh.faces], white
         return
     if visual.kind != "texture":
         colours = np.full((count, 3, 4), DEFAULT_COLOUR)
@@ -140,7 +150,7 @@ def _surfaces(mesh: Any, opaque_by_default: bool) -> Iterator[tuple[np.ndarray, 
     colours = np.ones((count, 3, 4))
     attribute = visual.vertex_attributes.get("color")
     if attribute is not None and len(attribute) == len(mesh.vertices):
-        colours[..., : attribute.shape[-1]] = _unit(attribute)[mesh.faces]
+        colours[..., : attribute.shape[-1]] = _vertex_colours(attribute, gltf)[mesh.faces]
     materials = getattr(visual.material, "materials", None)
     chosen = getattr(visual, "face_materials", None)
     if materials and chosen is not None:
@@ -154,7 +164,7 @@ def _surfaces(mesh: Any, opaque_by_default: bool) -> Iterator[tuple[np.ndarray, 
         texture = _unit(np.asarray(pbr.baseColorTexture.convert("RGBA"))) if textured else white.astype(np.float64)
         tinted = colours[faces]
         tinted[..., : len(factor)] *= factor
-        mode = pbr.alphaMode or ("OPAQUE" if opaque_by_default else "BLEND")
+        mode = pbr.alphaMode or ("OPAQUE" if gltf else "BLEND")
         if mode == "OPAQUE":
             texture[..., 3], tinted[..., 3] = 1.0, 1.0
         elif mode == "MASK":
@@ -164,6 +174,13 @@ def _surfaces(mesh: Any, opaque_by_default: bool) -> Iterator[tuple[np.ndarray, 
             tinted[..., 3] = 1.0
         texture[..., :3] *= texture[..., 3:]
         yield faces, uv[faces], tinted, texture.astype(np.float32)
+
+
+def _vertex_colours(values: np.ndarray, linear: bool) -> np.ndarray:
+    colours = _unit(np.asarray(values))
+    if linear:
+        colours[:, :3] = linear_to_srgb(colours[:, :3])
+    return colours
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

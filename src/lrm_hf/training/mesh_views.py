@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..cameras import Cameras, camera_rays, orbit_cameras, project_points
+from ..cameras import DEFAULT_DISTANCE, DEFAULT_FOCAL, Cameras, camera_rays, orbit_cameras, project_points
 from .mesh_objects import MESH_SUFFIXES, MeshObject, load_object
 from .views import ObjectViews, shade
 
@@ -101,6 +101,51 @@ def view_angles(rng: np.random.Generator, sources: int, targets: int) -> tuple[n
     return np.concatenate([np.zeros(sources), azimuths]), np.concatenate([source_elevations, elevations])
 
 
+def training_cameras(
+    path: str | os.PathLike[str],
+    variant: int = 0,
+    sources: int = 4,
+    targets: int = 12,
+    seed: int = 0,
+    distance: float = DEFAULT_DISTANCE,
+    focal: float = DEFAULT_FOCAL,
+) -> Cameras:
+    """`view_angles` at `distance` and `focal`, shape `(sources + targets,)`. Everything random follows from the file's
+    name, `variant` and `seed` alone; the file is not read."""
+    rng = _rng(path, variant, seed)
+    rng.uniform(0, 360)  # the object's turn
+    azimuths, elevations = view_angles(rng, sources, targets)
+    return orbit_cameras(
+        azimuths=torch.from_numpy(azimuths), elevation=torch.from_numpy(elevations), distance=distance, focal=focal
+    )
+
+
+def training_object(
+    path: str | os.PathLike[str],
+    variant: int = 0,
+    sources: int = 4,
+    targets: int = 12,
+    seed: int = 0,
+    fronts: int = 1,
+    stretch: float = 0.0,
+) -> MeshObject:
+    """A variant of the object in a file.
+
+    Variant 0 is the object as it is. Others are stretched along each axis by factors whose logarithms are uniform in
+    `[-stretch, stretch]`, and, from number `fronts` on, turned about z by a uniform angle. `sources` and `targets` are
+    those of `training_cameras`, which draws from the same numbers.
+    """
+    rng = _rng(path, variant, seed)
+    yaw = rng.uniform(0, 360)
+    view_angles(rng, sources, targets)
+    mesh_object = load_object(path)
+    if variant and stretch:
+        mesh_object = mesh_object.stretch(np.exp(rng.uniform(-stretch, stretch, 3)))
+    if variant >= fronts:
+        mesh_object = mesh_object.rotate_about_z(yaw)
+    return mesh_object
+
+
 def render_training_views(
     path: str | os.PathLike,
     variant: int,
@@ -111,23 +156,17 @@ def render_training_views(
     seed: int = 0,
     fronts: int = 1,
     stretch: float = 0.0,
+    distance: float = DEFAULT_DISTANCE,
+    focal: float = DEFAULT_FOCAL,
 ) -> ObjectViews:
-    """The training views of one file: `view_angles` at distance 2 and focal 0.75 around a variant of the object.
-
-    Variant 0 is the object as it is. Others are stretched along each axis by factors whose logarithms are uniform in
-    `[-stretch, stretch]`, and, from number `fronts` on, turned about z by a uniform angle. Everything random follows
-    from the file's name, `variant` and `seed` alone.
-    """
-    rng = np.random.default_rng([seed, zlib.crc32(Path(path).stem.encode()), variant])
-    yaw = rng.uniform(0, 360)
-    azimuths, elevations = view_angles(rng, sources, targets)
-    mesh_object = load_object(path)
-    if variant and stretch:
-        mesh_object = mesh_object.stretch(np.exp(rng.uniform(-stretch, stretch, 3)))
-    if variant >= fronts:
-        mesh_object = mesh_object.rotate_about_z(yaw)
-    cameras = orbit_cameras(azimuths=torch.from_numpy(azimuths), elevation=torch.from_numpy(elevations))
+    """The training views of one file: `training_object` from `training_cameras`."""
+    cameras = training_cameras(path, variant, sources, targets, seed, distance, focal)
+    mesh_object = training_object(path, variant, sources, targets, seed, fronts, stretch)
     return render_views(mesh_object, cameras, size, antialias)
+
+
+def _rng(path: str | os.PathLike[str], variant: int, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(Path(path).stem.encode()), variant])
 
 
 class _Caster:

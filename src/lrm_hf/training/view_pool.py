@@ -1,5 +1,5 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""A pool of objects rendered ahead, and the batches that training draws from it."""
+"""A pool of objects from any source, and the batches that training draws from it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import Cameras, camera_rays
+from .data_sources import open_views
+from .source_frame import FRAMES, Frame, elevation_of, place_source
+from .view_datasets import RawViewDataset, ViewDataset
 from .views import ObjectViews
 
 
@@ -22,7 +24,7 @@ class TrainingBatch:
     """
     Attributes:
         pixel_values: `(batch, 3, size, size)` source pictures on white.
-        source_cameras: `(batch,)`.
+        source_cameras: `(batch,)`, in the pool's frame, as all that follows.
         cameras: `(batch, views)` cameras of the target crops.
         images: `(batch, views, 3, crop, crop)` target crops on `background`.
         opacity: `(batch, views, 1, crop, crop)` in [0, 1].
@@ -55,36 +57,56 @@ class TrainingBatch:
 
 
 class ViewPool:
-    """Objects rendered ahead, held in memory.
+    """Objects to train on.
 
     Args:
-        directories: with the `.npz` files that [`ObjectViews.save`] wrote.
-        weights: how often each directory is drawn from, relative to the others; default by number of objects.
-        limit: at most this many objects of each directory.
+        directories: what [`~lrm_hf.training.data_sources.open_views`] recognises, or a `ViewDataset`, each. Rendered
+            views (`.npz`) are held in memory; of other layouts each draw reads or renders the views that it needs.
+        weights: how often each is drawn from, relative to the others; default by number of objects.
+        limit: at most this many objects of each.
+        size: side of the pictures in pixels; default as they are.
+        frame: how an object's cameras are moved by its source view, see
+            [`~lrm_hf.training.source_frame.place_source`]. In `"world"`, the default, nothing moves and only views from
+            azimuth 0 are sources; else any view may be.
+        elevation: of the source camera in the `"canonical"` frame, in degrees: the config's `source_camera_elevation`.
+        distance: scales each scene so that its source camera is this far from the origin; default: no scaling.
+        source_elevations: lowest and highest elevation, in the data's own frame, of views that may be sources.
 
     Raises:
-        OSError: if a directory holds no such file.
-        ValueError: if the objects differ in picture size or number of views within a directory.
+        OSError, ValueError: what `open_views` raises.
+        ValueError: if the pictures differ in size, or `weights` or a number do not fit.
     """
 
     def __init__(
         self,
-        directories: Sequence[str | os.PathLike],
+        directories: Sequence[str | os.PathLike | ViewDataset],
         weights: Sequence[float] | None = None,
         limit: int | None = None,
+        *,
+        size: int | None = None,
+        frame: Frame = "world",
+        elevation: float = 0.0,
+        distance: float | None = None,
+        source_elevations: tuple[float, float] = (-90.0, 90.0),
     ):
-        self.groups: list[list[ObjectViews]] = []
-        for directory in directories:
-            files = sorted(Path(directory).glob("*.npz"))[:limit]
-            if not files:
-                raise OSError(f"{os.fspath(directory)!r} holds no .npz file of rendered views.")
-            with ThreadPoolExecutor(4) as threads:
-                self.groups.append(list(threads.map(ObjectViews.load, files)))
-        sizes = {views.rgba.shape[-1] for group in self.groups for views in group}
+        if frame not in FRAMES:
+            raise ValueError(f"`frame` must be one of {', '.join(FRAMES)}, got {frame!r}.")
+        if not directories:
+            raise ValueError("`directories` is empty: there is nothing to train on.")
+        self.frame: Frame = frame
+        self.elevation, self.distance = elevation, distance
+        self.source_elevations = source_elevations
+        self.groups: list[ViewDataset] = [
+            source if isinstance(source, ViewDataset) else open_views(source, size=size, limit=limit)
+            for source in directories
+        ]
+        sizes = {group.size for group in self.groups}
         if len(sizes) != 1:
-            raise ValueError(f"`directories` hold pictures of different sizes: {sorted(sizes)}.")
+            raise ValueError(f"`directories` hold pictures of different sizes: {sorted(sizes)}; give a `size`.")
         self.size = sizes.pop()
         counts = [len(group) for group in self.groups]
+        if weights is None and len(counts) > 1 and any(group.endless for group in self.groups):
+            raise ValueError("`weights` must say how often to draw from data without end, beside other data.")
         if weights is not None and len(weights) != len(counts):
             raise ValueError(f"`weights` must have one number per directory, got {len(weights)} for {len(counts)}.")
         self.weights = torch.tensor(weights if weights is not None else counts, dtype=torch.float64)
@@ -132,18 +154,17 @@ class ViewPool:
         if scale < 1 or self.size % scale:
             raise ValueError(f"`scale` must divide the pictures' side of {self.size}, got {scale}.")
         groups = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
-        drawn = [self._draw_object(self.groups[g], generator, views, own_view) for g in groups.tolist()]
-        source = torch.stack([views_.rgba[s] for views_, s, _ in drawn]).float() / 255
-        targets = torch.stack([views_.rgba[t] for views_, _, t in drawn]).float() / 255
-        depth = torch.stack([views_.depth[t] for views_, _, t in drawn]).float()
-        cameras = Cameras(
-            torch.stack([views_.cameras.cam2world[t] for views_, _, t in drawn]),
-            torch.stack([views_.cameras.intrinsics[t] for views_, _, t in drawn]),
+        chosen = [self._choose(self.groups[g], generator, views, own_view) for g in groups.tolist()]
+        drawn = self._load(chosen)
+        source = torch.stack([part.rgba[0] for part in drawn]).float() / 255
+        targets = torch.stack([part.rgba[1:] for part in drawn]).float() / 255
+        depth = torch.stack([part.depth[1:] for part in drawn]).float()
+        depth = depth * torch.tensor([choice.scale for choice in chosen])[:, None, None, None]
+        placed = Cameras(
+            torch.stack([choice.cameras.cam2world for choice in chosen]),
+            torch.stack([choice.cameras.intrinsics for choice in chosen]),
         )
-        source_cameras = Cameras(
-            torch.stack([views_.cameras.cam2world[s] for views_, s, _ in drawn]),
-            torch.stack([views_.cameras.intrinsics[s] for views_, s, _ in drawn]),
-        )
+        source_cameras, cameras = placed[:, 0], placed[:, 1:]
         flip = torch.rand(batch, generator=generator) < mirror
         source, targets, depth = (
             torch.where(flip.reshape(-1, *[1] * (part.ndim - 1)), part.flip(-1), part)
@@ -184,18 +205,53 @@ class ViewPool:
             **known,
         )
 
-    def _draw_object(
-        self, group: list[ObjectViews], generator: torch.Generator, views: int, own_view: float
-    ) -> tuple[ObjectViews, int, list[int]]:
-        chosen = group[int(torch.randint(len(group), (), generator=generator))]
-        position = chosen.cameras.position
-        sources = ((position[:, 0].abs() < 1e-4) & (position[:, 1] < 0)).nonzero()[:, 0]
+    def _choose(self, group: ViewDataset, generator: torch.Generator, views: int, own_view: float) -> _Choice:
+        index = int(torch.randint(len(group), (), generator=generator))
+        cameras = group.cameras(index)
+        sources = self._sources(cameras)
+        if len(sources) == 0:
+            raise ValueError(
+                f"object {group.name(index)!r} has no view that may be the source: in the frame {self.frame!r} it must "
+                f"stand at elevations from {self.source_elevations[0]:g} to {self.source_elevations[1]:g} degrees"
+                + (", at azimuth 0; try the frame 'canonical' or 'upright'." if self.frame == "world" else ".")
+            )
+        if len(cameras) <= views:
+            raise ValueError(f"object {group.name(index)!r} has {len(cameras)} views; {views} targets need one more.")
         source = int(sources[torch.randint(len(sources), (), generator=generator)])
-        others = torch.randperm(len(position), generator=generator).tolist()
-        targets = [index for index in others if index != source][:views]
+        others = torch.randperm(len(cameras), generator=generator).tolist()
+        targets = [other for other in others if other != source][:views]
         if float(torch.rand((), generator=generator)) < own_view:
             targets[0] = source
-        return chosen, source, targets
+        placed, scale = place_source(cameras, source, self.frame, self.elevation, self.distance)
+        shown = [source, *targets]
+        return _Choice(group, index, shown, placed[shown], scale)
+
+    def _sources(self, cameras: Cameras) -> Tensor:
+        """Indices of the views that may be sources."""
+        low, high = self.source_elevations
+        elevation = elevation_of(cameras.cam2world)
+        allowed = (elevation > low - 1e-3) & (elevation < high + 1e-3)
+        if self.frame == "world":
+            position = cameras.position
+            allowed &= (position[:, 0].abs() < 1e-4) & (position[:, 1] < 0)
+        return allowed.nonzero()[:, 0]
+
+    def _load(self, chosen: list[_Choice]) -> list[ObjectViews]:
+        if not all(isinstance(choice.group, RawViewDataset) for choice in chosen):
+            return [choice.group.load(choice.index, choice.views) for choice in chosen]
+        with ThreadPoolExecutor(4) as threads:  # decoding a picture leaves the other threads alone
+            return list(threads.map(lambda choice: choice.group.load(choice.index, choice.views), chosen))
+
+
+@dataclass
+class _Choice:
+    """An object of a batch: its views, the source first, and their cameras where `place_source` put them."""
+
+    group: ViewDataset
+    index: int
+    views: list[int]
+    cameras: Cameras
+    scale: float
 
 
 def _mirror(cameras: Cameras, flip: Tensor) -> Cameras:

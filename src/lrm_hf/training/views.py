@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +28,19 @@ class ObjectViews:
 
     Attributes:
         rgba: `(views, 4, height, width)` uint8, straight (not premultiplied) alpha.
-        depth: `(views, height, width)` float16, distance along the unit ray to the first surface; 0: there is none.
+        depth: `(views, height, width)` float16, distance along the unit ray to the first surface; 0: there is none,
+            or it is not known.
         cameras: shape `(views,)`.
     """
 
     rgba: Tensor
     depth: Tensor
     cameras: Cameras
+
+    def select(self, views: Sequence[int]) -> ObjectViews:
+        """Some of the views, in the order asked for."""
+        chosen = list(views)
+        return ObjectViews(self.rgba[chosen], self.depth[chosen], self.cameras[chosen])
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a compressed `.npz`, first under a temporary name."""
@@ -55,7 +63,7 @@ class ObjectViews:
         try:
             with np.load(path, allow_pickle=False) as data:
                 arrays = {name: torch.from_numpy(data[name]) for name in ("rgba", "depth", "cam2world", "intrinsics")}
-        except (KeyError, ValueError, EOFError) as error:
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise OSError(f"{os.fspath(path)!r} does not hold rendered views: {error}") from error
         return cls(arrays["rgba"], arrays["depth"], Cameras(arrays["cam2world"], arrays["intrinsics"]))
 
