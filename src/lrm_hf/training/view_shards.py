@@ -72,6 +72,9 @@ def read_index(file: str | os.PathLike[str]) -> dict[str, dict[str, Member]]:
     samples: dict[str, dict[str, Member]] = {}
     try:
         with archive:
+            # tarfile takes an archive that was cut between two members for a whole one
+            if not _has_end(Path(file)):
+                raise OSError(f"{os.fspath(file)!r} is damaged or cut short: the mark of its end is missing.")
             for member in archive:
                 if not member.isfile():
                     continue
@@ -85,6 +88,15 @@ def read_index(file: str | os.PathLike[str]) -> dict[str, dict[str, Member]]:
     except tarfile.ReadError as error:
         raise OSError(f"{os.fspath(file)!r} is damaged or cut short: {error}") from error
     return samples
+
+
+def _has_end(file: Path) -> bool:
+    """Two blocks of zeros stand at the end of each tar archive."""
+    with open(file, "rb") as archive:
+        if archive.seek(0, os.SEEK_END) < 1024:
+            return False
+        archive.seek(-1024, os.SEEK_END)
+        return not any(archive.read())
 
 
 def write_shard(path: str | os.PathLike[str], objects: Iterable[tuple[str, ObjectViews]], depth: bool = False) -> int:
