@@ -59,19 +59,9 @@ def find_objects(directory: str | os.PathLike, limit: int | None = None) -> list
         OSError: if there is no such directory.
         ValueError: if it holds no mesh file, or two of one name.
     """
-    from ..training.mesh_objects import MESH_SUFFIXES
+    from ..training.data_sources import find_meshes
 
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise OSError(f"{os.fspath(directory)!r} is not a directory.")
-    paths = sorted(path for path in directory.iterdir() if path.suffix.lower() in MESH_SUFFIXES and path.is_file())
-    if not paths:
-        raise ValueError(f"{os.fspath(directory)!r} holds no mesh files ({', '.join(MESH_SUFFIXES)}).")
-    stems = [path.stem for path in paths]
-    repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if repeated:
-        raise ValueError(f"{os.fspath(directory)!r} holds several mesh files of the same name: {', '.join(repeated)}.")
-    return paths[:limit]
+    return find_meshes(directory, limit)
 
 
 def load_ground_truth(

@@ -18,6 +18,8 @@ from .view_shards import ShardViews
 
 
 PROCEDURAL = "procedural"
+RENDERED, SHARDS, MESHES = "rendered views", "shards", "meshes"
+OPENLRM, NERF = "OpenLRM's layout", "NeRF's layout"
 EXPECTED = (
     "expected a directory of .npz files (rendered views), of objects with rgba/, pose/ and intrinsics.npy (OpenLRM), "
     "of objects with a transforms.json (NeRF), of .tar shards (WebDataset) or of meshes "
@@ -55,6 +57,25 @@ def open_views(
         raise ValueError(f"`limit` must be at least 1, got {limit}.")
     if source == PROCEDURAL:
         return ProceduralViews(size, seed=seed)
+    kind, parts = find_layout(source)
+    if kind == SHARDS:
+        return ShardViews(parts, size, limit)  # one file holds many objects
+    if kind == MESHES:
+        return MeshViews(parts[:limit], size, seed=seed)
+    readers: dict[str, Callable[[list[Path], int | None], ViewDataset]] = {
+        RENDERED: NpzViews,
+        OPENLRM: OpenLRMViews,
+        NERF: TransformsViews,
+    }
+    return readers[kind](parts[:limit], size)
+
+
+def find_layout(source: str | os.PathLike[str]) -> tuple[str, list[Path]]:
+    """Which layout lies at a path, and the files or directories that hold its objects, by name; see `open_views`.
+
+    Raises:
+        OSError, ValueError: see `open_views`.
+    """
     path = Path(source)
     if not path.exists():
         raise OSError(f"there is no file or directory {os.fspath(source)!r}; {EXPECTED}.")
@@ -64,16 +85,27 @@ def open_views(
     if len(found) > 1:
         raise ValueError(f"{os.fspath(source)!r} may be {' or '.join(found)}; put them into directories of their own.")
     [(kind, parts)] = found.items()
-    if kind == "shards":
-        return ShardViews(parts, size, limit)  # one file holds many objects
-    if kind == "meshes":
-        return MeshViews(parts[:limit], size, seed=seed)
-    readers: dict[str, Callable[[list[Path], int | None], ViewDataset]] = {
-        "rendered views": NpzViews,
-        "OpenLRM's layout": OpenLRMViews,
-        "NeRF's layout": TransformsViews,
-    }
-    return readers[kind](parts[:limit], size)
+    return kind, parts
+
+
+def find_meshes(directory: str | os.PathLike[str], limit: int | None = None) -> list[Path]:
+    """The mesh files of a directory, by name; the first `limit` of them.
+
+    Raises:
+        OSError: if there is no such directory.
+        ValueError: if it holds no mesh file, or two of one name.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise OSError(f"{os.fspath(directory)!r} is not a directory.")
+    paths = sorted(path for path in directory.iterdir() if path.suffix.lower() in MESH_SUFFIXES and path.is_file())
+    if not paths:
+        raise ValueError(f"{os.fspath(directory)!r} holds no mesh files ({', '.join(MESH_SUFFIXES)}).")
+    stems = [path.stem for path in paths]
+    repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if repeated:
+        raise ValueError(f"{os.fspath(directory)!r} holds several mesh files of the same name: {', '.join(repeated)}.")
+    return paths[:limit]
 
 
 def _layouts(path: Path) -> dict[str, list[Path]]:
@@ -82,22 +114,22 @@ def _layouts(path: Path) -> dict[str, list[Path]]:
         files, directories = [path], []
     else:
         if openlrm_layout.is_object(path):
-            return {"OpenLRM's layout": [path]}
+            return {OPENLRM: [path]}
         transforms = nerf_layout.find_file(path)
         if transforms is not None:
-            return {"NeRF's layout": [transforms]}
+            return {NERF: [transforms]}
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         files = [entry for entry in entries if entry.is_file()]
         directories = [entry for entry in entries if entry.is_dir()]
     found = {
-        "rendered views": [file for file in files if file.suffix == ".npz"],
-        "shards": [file for file in files if file.suffix == ".tar"],
-        "meshes": [file for file in files if file.suffix.lower() in MESH_SUFFIXES],
-        "OpenLRM's layout": [directory for directory in directories if openlrm_layout.is_object(directory)],
-        "NeRF's layout": [file for file in map(nerf_layout.find_file, directories) if file is not None],
+        RENDERED: [file for file in files if file.suffix == ".npz"],
+        SHARDS: [file for file in files if file.suffix == ".tar"],
+        MESHES: [file for file in files if file.suffix.lower() in MESH_SUFFIXES],
+        OPENLRM: [directory for directory in directories if openlrm_layout.is_object(directory)],
+        NERF: [file for file in map(nerf_layout.find_file, directories) if file is not None],
     }
     if path.is_file() and path.suffix == ".json":
-        found["NeRF's layout"] = [path]
+        found[NERF] = [path]
     return {kind: parts for kind, parts in found.items() if parts}
 
 

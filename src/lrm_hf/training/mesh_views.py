@@ -165,6 +165,18 @@ def render_training_views(
     return render_views(mesh_object, cameras, size, antialias)
 
 
+def require_ray_caster() -> None:
+    """
+    Raises:
+        ImportError: if embreex is not installed; it names the extra.
+    """
+    try:
+        import embreex.mesh_construction
+        import embreex.rtcore_scene  # noqa: F401
+    except ImportError as error:
+        raise ImportError('ray casting needs embreex: `pip install "lrm_hf[train]"`.') from error
+
+
 def _rng(path: str | os.PathLike[str], variant: int, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(Path(path).stem.encode()), variant])
 
@@ -173,11 +185,10 @@ class _Caster:
     """Embree scene and flat colour tables of one object."""
 
     def __init__(self, mesh_object: MeshObject) -> None:
-        try:
-            from embreex.mesh_construction import TriangleMesh
-            from embreex.rtcore_scene import EmbreeScene
-        except ImportError as error:
-            raise ImportError('ray casting needs embreex: `pip install "lrm_hf[train]"`.') from error
+        require_ray_caster()
+        from embreex.mesh_construction import TriangleMesh
+        from embreex.rtcore_scene import EmbreeScene
+
         triangles = np.ascontiguousarray(mesh_object.triangles, dtype=np.float32)
         self.scene = EmbreeScene()
         self.mesh = TriangleMesh(self.scene, triangles)
