@@ -66,4 +66,4 @@ def edit_pose(directory: Path, view: int, change) -> None:
 
 def edit_picture(directory: Path, view: int, change) -> None:
     path = directory / f"rgba/{view:03d}.png"
-    PIL.Image.fromarray(change(np.array(PIL.Image.open(path)))).save(path)
+    PIL.Image.fromarray(change(np.array(PIL.Image.open(path))).astype(np.uint8)).save(path)

@@ -118,7 +118,9 @@ def _tile(view: CheckedView, colour: tuple[int, int, int]) -> Image.Image:
         picture = Image.fromarray(np.ascontiguousarray(view.picture))
         # blended with premultiplied colours, so that no halo comes from under transparent pixels
         picture = picture.convert("RGBa")
-        picture.thumbnail((TILE, TILE), Image.Resampling.BOX)
+        scale = TILE / max(picture.size)
+        fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(fitted, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
         picture = picture.convert("RGBA")
         ground.paste(picture, ((TILE - picture.width) // 2, (TILE - picture.height) // 2), picture)
     draw.rectangle([(0, 0), (TILE - 1, TILE - 1)], outline=colour, width=2)
