@@ -3,7 +3,7 @@
 
 A sample is an object. Its members share the name up to the first dot: `chair.intrinsics.npy`, `chair.rgba.000.png`,
 `chair.pose.000.npy` and, if there is depth, `chair.depth.000.npy`, each with the content of OpenLRM's file of that
-name. The libraries `webdataset` and `datasets` read these archives too.
+name. The library `webdataset` reads these archives too.
 """
 
 from __future__ import annotations
