@@ -380,6 +380,8 @@ class TestPool:
         batch, again = self.draw(pool), self.draw(pool)
         assert torch.equal(batch.images, again.images) and torch.equal(batch.points, again.points)
         assert batch.pixel_values.shape == (6, 3, 32, 32)
+        reseeded = self.draw(ViewPool([tmp_path, "procedural"], weights=[1.0, 1.0], size=32, seed=1))
+        assert not torch.equal(batch.images, reseeded.images)
         assert float(batch.opacity.mean()) > 0.1
 
     def test_what_does_not_fit_is_named(self, tmp_path):

@@ -134,10 +134,14 @@ def test_warnings(tmp_path):
     write_object(tmp_path / "b", ball_views(size=16))
     near = ball_views(orbit_cameras(azimuths=[0.0, 0.0], elevation=0.0, focal=2.5))
     write_object(tmp_path / "c", near)
-    findings, _ = check(tmp_path)
-    assert findings == [
+    write_object(tmp_path / "d", ball_views())
+    np.save(tmp_path / "d/intrinsics.npy", np.array([[24.0, 24], [16, 8], [32, 16]]))  # of pictures half as high
+    findings, checked = check(tmp_path)
+    assert "are 24 and 48 pixels of its picture of 32 x 32" in checked[3].findings[0].message
+    assert [finding for finding in findings if finding[1] != "d" or finding[0] == WARNING] == [
         (WARNING, "c", None, "cut off"),
         (WARNING, "c", "001", "repeated"),
+        (WARNING, "d", None, "aspect"),
         (WARNING, "", None, "sizes"),
     ]
 
@@ -148,6 +152,10 @@ def test_faults_of_the_whole(tmp_path):
     assert check(tmp_path / "a")[0] == [(ERROR, "empty", None, "missing")]
     write_object(tmp_path / "one", ball_views().select([0]))
     assert check(tmp_path / "one")[0] == [(ERROR, "one", None, "views")]
+    (tmp_path / "none/rgba").mkdir(parents=True)
+    findings, checked = check(tmp_path / "none")
+    assert findings == [(ERROR, "none", None, "views")]
+    assert draw_sheet(checked).width > 800
     file = nerf_object(tmp_path / "b/ball")
     file.write_text("{")
     assert check(tmp_path / "b")[0] == [(ERROR, "ball", None, "unreadable")]

@@ -195,6 +195,20 @@ def _check_alpha(checked: CheckedObject, view: str, alpha: np.ndarray) -> None:
         checked.add(WARNING, view, "cut off", "the object reaches the picture's edge: parts of it may be cut off.")
 
 
+def _check_aspect(checked: CheckedObject, view: CheckedView) -> None:
+    """Pixels are square in nearly all pictures; if not, width and height were mixed up more often than meant."""
+    if view.size is None or view.intrinsics is None:
+        return
+    height, width = view.size
+    across, down = view.intrinsics[0, 0] * width, view.intrinsics[1, 1] * height
+    if abs(across - down) > 0.02 * max(across, down):
+        message = (
+            f"its focal lengths are {across:.4g} and {down:.4g} pixels of its picture of {width} x {height}: are the "
+            "intrinsics those of another picture?"
+        )
+        checked.add(WARNING, view.name, "aspect", message)
+
+
 def _check_depth(checked: CheckedObject, view: RawView, picture: np.ndarray | None) -> None:
     try:
         depth = view.depth() if view.depth is not None else np.zeros(0)
@@ -216,6 +230,8 @@ def _check_sizes(checked: CheckedObject) -> None:
             (height, width), (rows, columns) = view.size, sizes[0]
             message = f"its picture has {width} x {height} pixels, the object's first one {columns} x {rows}."
             checked.add(ERROR, view.name, "size", message)
+        else:
+            _check_aspect(checked, view)
 
 
 def _check_cameras(checked: CheckedObject) -> None:

@@ -71,6 +71,7 @@ class ViewPool:
         elevation: of the source camera in the `"canonical"` frame, in degrees: the config's `source_camera_elevation`.
         distance: scales each scene so that its source camera is this far from the origin; default: no scaling.
         source_elevations: lowest and highest elevation, in the data's own frame, of views that may be sources.
+        seed: of objects and cameras that are made or rendered on the fly. Batches follow from their own generator.
 
     Raises:
         OSError, ValueError: what `open_views` raises.
@@ -88,6 +89,7 @@ class ViewPool:
         elevation: float = 0.0,
         distance: float | None = None,
         source_elevations: tuple[float, float] = (-90.0, 90.0),
+        seed: int = 0,
     ):
         if frame not in FRAMES:
             raise ValueError(f"`frame` must be one of {', '.join(FRAMES)}, got {frame!r}.")
@@ -97,7 +99,7 @@ class ViewPool:
         self.elevation, self.distance = elevation, distance
         self.source_elevations = source_elevations
         self.groups: list[ViewDataset] = [
-            source if isinstance(source, ViewDataset) else open_views(source, size=size, limit=limit)
+            source if isinstance(source, ViewDataset) else open_views(source, size=size, limit=limit, seed=seed)
             for source in directories
         ]
         sizes = {group.size for group in self.groups}
