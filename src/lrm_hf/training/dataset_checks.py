@@ -288,8 +288,8 @@ def _check_silhouettes(checked: CheckedObject) -> None:
     share = silhouette_coverage(good)
     if share < LEAST_COVERAGE:
         message = (
-            "the cameras do not seem to be those of the pictures: what all silhouettes have in common within the box "
-            f"[-1, 1]^3 covers only {share:.0%} of them. Are poses in another order, mirrored, or of another scale?"
+            f"the cameras do not fit the pictures: the common hull of all silhouettes covers {share:.0%} of them. Are the "
+            "poses in another order, mirrored, or of another scale?"
         )
         checked.add(ERROR, None, "silhouettes", message)
 
