@@ -288,8 +288,8 @@ def _check_silhouettes(checked: CheckedObject) -> None:
     share = silhouette_coverage(good)
     if share < LEAST_COVERAGE:
         message = (
-            f"the cameras do not fit the pictures: the common hull of all silhouettes covers {share:.0%} of them. Are the "
-            "poses in another order, mirrored, or of another scale?"
+            f"the cameras do not fit the pictures: the common hull of all silhouettes covers {share:.0%} of them. Are "
+            "the poses in another order, mirrored, or of another scale?"
         )
         checked.add(ERROR, None, "silhouettes", message)
 
