@@ -84,6 +84,15 @@ def test_opacity_by_hand():
         opacity_loss(opacity, target, "l1")
 
 
+def test_the_union_of_masks_by_hand():
+    # the second picture is empty, and as it should be
+    opacity = torch.tensor([[[[0.5, 1.0, 0.5]]], [[[0.0, 0.0, 0.0]]]])
+    target = torch.tensor([[[[1.0, 1.0, 0.0]]], [[[0.0, 0.0, 0.0]]]])
+    common, union = 1.5, 2.0 + 2.0 - 1.5
+    assert float(opacity_loss(opacity, target, "iou")) == pytest.approx((1 - (common + 1) / (union + 1)) / 2)
+    assert float(opacity_loss(target, target, "iou")) == 0
+
+
 def test_opacity_cross_entropy_is_finite_where_the_renderer_is_sure_and_wrong():
     opacity = torch.tensor([[[0.0, 1.0]]], requires_grad=True)
     loss = opacity_loss(opacity, torch.tensor([[[1.0, 0.0]]]), "bce")
