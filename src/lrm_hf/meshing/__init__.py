@@ -4,6 +4,7 @@
 from .export import EXPORT_FORMATS, export_mesh
 from .isosurface import density_grid, extract_mesh
 from .mesh import LRMMesh
+from .texture import bake_texture
 
 
-__all__ = ["EXPORT_FORMATS", "LRMMesh", "density_grid", "export_mesh", "extract_mesh"]
+__all__ = ["EXPORT_FORMATS", "LRMMesh", "bake_texture", "density_grid", "export_mesh", "extract_mesh"]
