@@ -41,7 +41,9 @@ def simplify(mesh: LRMMesh, target_faces: int) -> LRMMesh:
     """
     check_integer("target_faces", target_faces, minimum=4)
     if len(mesh.faces) <= target_faces:
-        return derived(mesh, mesh.vertices, mesh.faces, "simplify", visual=mesh.visual.copy(), target_faces=target_faces)
+        return derived(
+            mesh, mesh.vertices, mesh.faces, "simplify", visual=mesh.visual.copy(), target_faces=target_faces
+        )
     try:
         import fast_simplification
     except ImportError as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import torch
 import trimesh
 from PIL import Image
 
-from .atlas import Atlas, Texels, covered_texels, spread, unwrap
+from .atlas import Texels, covered_texels, spread, unwrap
 from .closest import ClosestPoint, SurfacePoints
 from .density import POINTS_PER_QUERY, Field
+from .export_common import shading_normals
 from .processing import add_report, check_integer
 
 
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 
 MIN_TEXTURE, MAX_TEXTURE = 64, 4096
-# attribute of a mesh with a normal map: tangents [n, 4] as glTF has them
-TANGENT = "_TANGENT"
 
 _Colors = Callable[[np.ndarray], np.ndarray]  # points [n, 3] in the mesh's frame -> [n, 3] in [0, 1]
 
@@ -129,10 +129,8 @@ def _field_colors(field: Field, index: int, points: np.ndarray, chunk: int) -> n
     return rgb.clamp(0, 1).double().numpy()
 
 
-def _baked(
-    mesh: LRMMesh, color: _Colors, resolution: int, dense: trimesh.Trimesh | None, step: str
-) -> LRMMesh:
-    source, normals = np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals)
+def _baked(mesh: LRMMesh, color: _Colors, resolution: int, dense: trimesh.Trimesh | None, step: str) -> LRMMesh:
+    source, normals = np.asarray(mesh.vertices), shading_normals(mesh)
     if mesh.visual.kind == "texture":  # charts of its own are no reason for new seams
         from .components import weld
 
@@ -159,21 +157,18 @@ def _baked(
         roughnessFactor=0.9,
         doubleSided=True,
     )
-    attributes = {}
     if dense is not None and nearest is not None:
         wanted = nearest.interpolate(np.asarray(dense.vertex_normals), np.asarray(dense.faces))
-        tangents = vertex_tangents(vertices, normals, atlas)
+        tangents = vertex_tangents(vertices, normals, atlas.faces, atlas.uv)
         local = _in_tangent_space(wanted, on_surface, normals, tangents, atlas.faces)
         material.normalTexture = _image(local / 2 + 0.5, texels, resolution)
-        attributes[TANGENT] = tangents.astype(np.float32)
     result = type(mesh)(
         vertices,
         atlas.faces,
         vertex_normals=normals,
         visual=trimesh.visual.TextureVisuals(uv=atlas.uv, material=material),
-        vertex_attributes=attributes,
         process=False,
-        metadata=dict(mesh.metadata),
+        metadata=copy.deepcopy(mesh.metadata),
     )
     covered = len(texels.row) / resolution**2
     details: dict[str, Any] = {"resolution": resolution, "charts": atlas.charts, "covered": round(covered, 4)}
@@ -181,20 +176,20 @@ def _baked(
     return result
 
 
-def vertex_tangents(vertices: np.ndarray, normals: np.ndarray, atlas: Atlas) -> np.ndarray:
+def vertex_tangents(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Unit directions of growing u, at right angles to the normals, and the sign of the frame: `(n, 4)` as glTF has
     them, the direction of growing v being `sign * cross(normal, tangent)`."""
-    corners, uv = vertices[atlas.faces], atlas.uv[atlas.faces]
+    corners, coordinates = vertices[faces], uv[faces]
     edge_1, edge_2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    uv_1, uv_2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+    uv_1, uv_2 = coordinates[:, 1] - coordinates[:, 0], coordinates[:, 2] - coordinates[:, 0]
     area = uv_1[:, 0] * uv_2[:, 1] - uv_1[:, 1] * uv_2[:, 0]
     sign = np.where(area < 0, -1.0, 1.0)
     # times the area: large faces count more, and faces without any not at all
     along_u = (edge_1 * uv_2[:, 1:] - edge_2 * uv_1[:, 1:]) * sign[:, None]
     total, signs = np.zeros_like(vertices), np.zeros(len(vertices))
     for corner in range(3):
-        np.add.at(total, atlas.faces[:, corner], along_u)
-        np.add.at(signs, atlas.faces[:, corner], sign)
+        np.add.at(total, faces[:, corner], along_u)
+        np.add.at(signs, faces[:, corner], sign)
     tangent = total - normals * np.einsum("ij,ij->i", total, normals)[:, None]
     length = np.linalg.norm(tangent, axis=1)
     # nothing to go by: any direction at right angles
