@@ -9,7 +9,8 @@
 | `normals` | unit vectors in the camera's frame, 0 where nothing is         | RGB, `(n + 1) / 2`            |
 | `opacity` | in [0, 1]                                                      | 8 bit grey                    |
 
-The camera's frame has x to the right, y up and z towards the viewer.
+The camera's frame has x to the right, y up and z towards the viewer. Depth and normals are those of something where at
+least half of the light comes from the object.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from .rendering.normals import normals_of_views
 CHANNELS = ("rgb", "rgba", "depth", "normals", "opacity")
 # world units per step of a depth picture: millimetres, where a world unit is a metre
 DEPTH_STEP = 1e-3
+# opacity from which on a pixel shows a surface
+SEEN = 0.5
 
 
 @torch.no_grad()
@@ -63,6 +66,7 @@ def render_channels(
     if unknown or not channels:
         raise ValueError(f"`channels` must be some of {', '.join(CHANNELS)}, got {list(channels)}.")
     views = render(field, cameras, height, width, 0.0, **kwargs)
+    seen = views.opacity >= SEEN
     behind = torch.as_tensor(background, dtype=torch.float32, device=views.images.device)
     if tuple(behind.shape) not in ((), (1,), (3,)) or not bool(((behind >= 0) & (behind <= 1)).all()):
         raise ValueError(f"`background` must be a number or three in [0, 1], got {background!r}.")
@@ -75,9 +79,9 @@ def render_channels(
             own = torch.where(views.opacity > 0, own, torch.zeros_like(own)).clamp(0, 1)
             values = torch.cat([own, views.opacity], dim=2)
         elif name == "normals":
-            values = normals_of_views(field, cameras, views.depth)
+            values = normals_of_views(field, cameras, views.depth.where(seen, 0.0))
         else:
-            values = views.depth if name == "depth" else views.opacity
+            values = views.depth.where(seen, 0.0) if name == "depth" else views.opacity
         made[name] = _array(values)
     return made
 

@@ -29,7 +29,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from PIL import Image
 
-from lrm_hf.cameras import Cameras, world_to_gltf
+from lrm_hf.cameras import Cameras, orbit_cameras, world_to_gltf
 
 
 NODE_MODULES = os.environ.get("LRM_HF_NODE_MODULES", "")
@@ -70,27 +70,27 @@ class _Handler(SimpleHTTPRequestHandler):
 
 def show(
     path: Path,
-    camera: Cameras,
+    cameras: Cameras,
     size: int = 256,
     ambient: float = math.pi,
     sun: tuple[float, float, float, float] | None = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """The file from a single camera of the package's frame (shape `()`), on white: `(size, size, 3)` in [0, 1], and
-    what three.js says of the object.
+    """The file from cameras of the package's frame, shape `(views,)` and of one focal length, on white:
+    `(views, size, size, 3)` in [0, 1], and what three.js says of the object.
 
     Args:
         ambient: light from everywhere; pi shows a matt surface in its own colour.
         sun: direction that more light comes from, in the file's frame, and its strength.
     """
-    pose = camera.cam2world.numpy().astype(float)
+    poses = cameras.cam2world.numpy().astype(float)
     if path.suffix[1:] not in Z_UP:
-        pose[:3] = world_to_gltf(pose[:3].T).T
-    fov = math.degrees(2 * math.atan(0.5 / float(camera.intrinsics[1, 1])))
+        poses[:, :3] = world_to_gltf(poses[:, :3].swapaxes(1, 2)).swapaxes(1, 2)
+    fov = math.degrees(2 * math.atan(0.5 / float(cameras.intrinsics[0, 1, 1])))
     wanted = {
         "file": path.name,
         "size": size,
         "fov": fov,
-        "cam2world": pose.ravel().tolist(),
+        "cam2world": poses.reshape(-1, 16).tolist(),
         "ambient": ambient,
         "sun": sun,
     }
@@ -118,13 +118,13 @@ def show(
             server.shutdown()
     if "error" in answer:
         raise RuntimeError(f"three.js could not show {path.name}: {answer['error']}")
-    picture = Image.open(io.BytesIO(base64.b64decode(answer.pop("picture").partition(",")[2])))
-    return np.asarray(picture.convert("RGB"), dtype=np.float64) / 255, answer
+    pictures = [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in answer.pop("pictures")]
+    return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures]) / 255.0, answer
 
 
 if __name__ == "__main__":
     if missing():
         sys.exit(missing())
-    shown, description = show(Path(sys.argv[1]), Cameras.canonical(elevation=20.0), size=512)
-    Image.fromarray(np.round(shown * 255).astype(np.uint8)).save(sys.argv[2])
+    shown, description = show(Path(sys.argv[1]), orbit_cameras(1), size=512)
+    Image.fromarray(np.round(shown[0] * 255).astype(np.uint8)).save(sys.argv[2])
     print(json.dumps(description))
