@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import trimesh
+from skimage.measure import marching_cubes
 
 from lrm_hf.meshing import LRMMesh, processing
 from lrm_hf.meshing.closest import ClosestPoint, closest_weights
@@ -53,6 +54,15 @@ class TestSimplify:
         np.testing.assert_array_equal(same.vertices, mesh.vertices)
         np.testing.assert_array_equal(same.visual.vertex_colors, mesh.visual.vertex_colors)
         assert same.metadata["steps"][0]["faces_after"] == 80
+
+    def test_a_sponge_can_not_have_few_faces(self) -> None:
+        """Each handle of a closed surface takes some."""
+        noise = np.pad(np.random.default_rng(0).standard_normal((12, 12, 12)), 1, constant_values=-3)
+        vertices, faces, _, _ = marching_cubes(noise, 0.0)
+        sponge = LRMMesh(vertices, faces, process=False)
+        assert sponge.euler_number < -100
+        with pytest.raises(ValueError, match=rf"mesh of {len(faces)} faces comes down to \d+, its holes and handles"):
+            sponge.simplify(100)
 
     def test_at_the_same_time_in_several_threads(self) -> None:
         """The library below keeps its mesh in global variables."""

@@ -1,8 +1,8 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
 """Every kind of file, opened by a library that did not write it: pygltflib, Khronos' validator, usd-core, trimesh.
 
-Khronos' validator is an npm package (`npm install gltf-validator`): the environment variable `LRM_HF_NODE_MODULES` names
-the folder `node_modules` that it is in.
+Khronos' validator is an npm package (`npm install gltf-validator`): the environment variable `LRM_HF_NODE_MODULES`
+names the folder `node_modules` that it is in.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def simplify(mesh: LRMMesh, target_faces: int) -> LRMMesh:
     vertices = vertices[used]
     if len(kept) == 0 or len(kept) > target_faces:
         raise ValueError(
-            f"`target_faces` is {target_faces}, and the mesh of {len(mesh.faces)} faces came down to {len(kept)}: "
-            "choose a higher number."
+            f"`target_faces` is {target_faces}, and the mesh of {len(mesh.faces)} faces comes down to {len(kept)}, "
+            "its holes and handles being what they are: choose a higher number, or keep the largest component alone."
         )
     result = derived(mesh, vertices, kept, "simplify", target_faces=target_faces)
     return with_appearance_of(mesh, result)
