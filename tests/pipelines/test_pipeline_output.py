@@ -72,7 +72,7 @@ def test_mp4_takes_two_seconds(output: LRMPipelineOutput, tmp_path: Path) -> Non
     output.export(tmp_path / "turn.mp4", index=0)
     with imageio.get_reader(tmp_path / "turn.mp4") as reader:
         assert reader.get_meta_data()["duration"] == pytest.approx(2, abs=0.05)
-        assert len(list(reader)) == 3
+        assert len([frame.shape for frame in reader]) == 3
 
 
 def test_what_is_not_there(output: LRMPipelineOutput, tmp_path: Path) -> None:
