@@ -32,7 +32,9 @@ class TestInterpolate:
     def test_distance_focal_and_target_change_evenly(self) -> None:
         near = look_at_cameras([0.0, -1.0, 0.0], focal=0.5)
         far = look_at_cameras([0.0, -3.0, 0.0], focal=1.5)
-        keyframes = Cameras(torch.stack([near.cam2world, far.cam2world]), torch.stack([near.intrinsics, far.intrinsics]))
+        keyframes = Cameras(
+            torch.stack([near.cam2world, far.cam2world]), torch.stack([near.intrinsics, far.intrinsics])
+        )
         middle = interpolate_cameras(keyframes, 3)[1]
         assert_same(middle, look_at_cameras([0.0, -2.0, 0.0], focal=1.0))
         beside = look_at_cameras([[0.0, -2.0, 0.0], [1.0, -2.0, 0.0]], [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
