@@ -57,7 +57,7 @@ def _scene(mesh: trimesh.Trimesh, name: str, kwargs: dict[str, Any]) -> tuple[tr
 
     def finish(tree: dict[str, Any]) -> None:
         tree["asset"]["generator"] = common.generator()
-        tree["nodes"], tree["scenes"] = [{"name": name, "mesh": 0}], [{"name": name, "nodes": [0]}]
+        tree["nodes"], tree["scenes"] = [{"name": name, "mesh": 0}], [{"nodes": [0]}]
         tree["meshes"][0]["name"] = f"{name}_mesh"  # viewers that put both into one list number what is called alike
         primitive = tree["meshes"][0]["primitives"][0]
         for ours, theirs in _RENAMED.items():
