@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 import lrm_hf
 from lrm_hf import LRMPipeline, cli
-from lrm_hf.commands.generate import output_names
+from lrm_hf.commands.inputs import output_names
 from lrm_hf.modeling import original_checkpoints
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import pytest
 
 from lrm_hf.visualization import contact_sheet, write_image, write_video
@@ -87,6 +88,16 @@ class TestWriteImage:
         assert PIL.Image.open(tmp_path / "a.png").getpixel((0, 0)) == RED
         assert no_leftovers(tmp_path, "a.png")
 
+    def test_alpha_and_depth_are_kept_where_the_format_can(self, tmp_path: Path) -> None:
+        clear = PIL.Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+        write_image(tmp_path / "a.png", clear)
+        assert PIL.Image.open(tmp_path / "a.png").getpixel((0, 0)) == (255, 0, 0, 0)
+        write_image(tmp_path / "a.jpg", clear)
+        assert PIL.Image.open(tmp_path / "a.jpg").getpixel((0, 0)) == (255, 255, 255)
+        depth = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+        write_image(tmp_path / "d.png", PIL.Image.fromarray(depth))
+        np.testing.assert_array_equal(np.asarray(PIL.Image.open(tmp_path / "d.png")), depth)
+
     def test_what_can_not_be_written_leaves_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="unknown file extension"):
             write_image(tmp_path / "a.owl", plain(RED))
@@ -133,14 +144,55 @@ class TestWriteVideo:
             write_video(tmp_path / name, frames)
         assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
+    @pytest.mark.parametrize(("suffix", "tolerance"), [("gif", 0), ("webp", 6)])  # webp is lossy here
+    def test_animations(self, tmp_path: Path, suffix: str, tolerance: int) -> None:
+        colors = [RED, GREEN, BLUE, (128, 128, 128)]
+        write_video(tmp_path / f"turn.{suffix}", [plain(color, 64, 48) for color in colors], fps=8)
+        with PIL.Image.open(tmp_path / f"turn.{suffix}") as opened:
+            assert (opened.format, opened.n_frames, opened.size) == (suffix.upper(), 4, (64, 48))
+            assert opened.info["loop"] == 0  # for ever
+            durations = []
+            for number, color in enumerate(colors):
+                opened.seek(number)
+                opened.load()
+                durations.append(opened.info["duration"])
+                np.testing.assert_allclose(opened.convert("RGB").getpixel((32, 24)), color, atol=tolerance)
+        # an eighth of a second; a gif counts hundredths
+        assert sum(durations) == 500
+        assert set(durations) == ({120, 130} if suffix == "gif" else {125})
+        assert no_leftovers(tmp_path, f"turn.{suffix}")
+
+    @pytest.mark.parametrize("suffix", ["gif", "webp"])
+    def test_animations_keep_transparency(self, tmp_path: Path, suffix: str) -> None:
+        frames = []
+        for color in (RED, BLUE):
+            frame = PIL.Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+            PIL.ImageDraw.Draw(frame).ellipse((8, 8, 24, 24), fill=(*color, 255))
+            frames.append(frame)
+        write_video(tmp_path / f"turn.{suffix}", frames, fps=10)
+        with PIL.Image.open(tmp_path / f"turn.{suffix}") as opened:
+            for number in range(2):
+                opened.seek(number)
+                frame = opened.convert("RGBA")
+                assert frame.getpixel((2, 2))[3] == 0
+                assert frame.getpixel((16, 16))[3] == 255
+
+    def test_what_browsers_slow_down_is_not_asked_of_a_gif(self, tmp_path: Path) -> None:
+        write_video(tmp_path / "fast.gif", [plain(RED), plain(BLUE)], fps=100)
+        with PIL.Image.open(tmp_path / "fast.gif") as opened:
+            assert opened.info["duration"] == 20
+
     def test_bad_input_leaves_nothing(self, tmp_path: Path) -> None:
         target = tmp_path / "a.mp4"
         with pytest.raises(ValueError, match=r"`frames` must be pictures of one size, got \[\(4, 6\), \(4, 8\)\]"):
             write_video(target, [plain(RED), plain(RED, 8)])
         with pytest.raises(ValueError, match="`frames` must be pictures of one size, got none"):
             write_video(target, [])
-        with pytest.raises(ValueError, match="`path` must end in '.mp4'"):
-            write_video(tmp_path / "a.gif", [plain(RED)])
+        with pytest.raises(ValueError, match="`path` must end in '.mp4', '.gif' or '.webp'"):
+            write_video(tmp_path / "a.avi", [plain(RED)])
+        for name in ("a.gif", "a.webp"):
+            with pytest.raises(ValueError, match="`frames` must be pictures of one size, got none"):
+                write_video(tmp_path / name, [])
         with pytest.raises(ValueError, match="`fps` must be positive, got 0"):
             write_video(target, [plain(RED)], fps=0)
         with pytest.raises(TypeError, match=r"`frames\[1\]` must be a PIL.Image or an array, got int"):

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import check_dataset, convert, evaluate, generate, push, render_dataset
+from .commands import check_dataset, convert, evaluate, generate, mesh, push, render, render_dataset
 from .commands.common import NOTHING_DONE, one_line, say
 
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lrm-hf", description="One picture in, a coloured mesh and novel views out.")
     parser.add_argument("--version", action="version", version=f"lrm-hf {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (generate, convert, evaluate, push, render_dataset, check_dataset):
+    for command in (generate, render, mesh, convert, evaluate, push, render_dataset, check_dataset):
         command.add_parser(commands)
     return parser
 

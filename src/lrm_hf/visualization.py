@@ -1,5 +1,5 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""Pictures for people: contact sheets, image files, turntable videos.
+"""Pictures for people: contact sheets, image files, turntable videos and animations.
 
 A picture is a `PIL.Image` or an array `(height, width, 3)`, uint8 or floating point in [0, 1]. A file appears under its
 name only when it is complete.
@@ -69,42 +69,70 @@ def contact_sheet(
 
 
 def write_image(path: str | os.PathLike[str], image: PIL.Image.Image | np.ndarray) -> None:
-    """Writes a picture in the format of the suffix.
+    """Writes a picture in the format of the suffix. PNG, WebP and TIFF keep a `PIL.Image` as it is, with its alpha
+    channel or its 16 bits; elsewhere it becomes RGB on white.
 
     Raises:
         ValueError: if the suffix is of no known format.
         OSError: if the directory does not exist or can't be written to.
     """
-    picture = _to_pil(image, "image")
+    keeps = Path(path).suffix.lower() in (".png", ".webp", ".tif", ".tiff")
+    picture = image if keeps and isinstance(image, PIL.Image.Image) else _to_pil(image, "image")
     with replacing(path) as temporary:
         picture.save(temporary)
+
+
+VIDEO_FORMATS = ("mp4", "gif", "webp")
 
 
 def write_video(
     path: str | os.PathLike[str], frames: Sequence[PIL.Image.Image | np.ndarray], fps: float = 30.0
 ) -> None:
-    """Writes an MP4 that browsers and phones play: H.264, yuv420p, which wants even sizes. An odd width or height gains
-    a pixel, a copy of the outermost one.
+    """Writes frames one after the other, in the format of the suffix.
+
+    - `.mp4` plays in browsers and on phones: H.264, yuv420p, which wants even sizes. An odd width or height gains a
+      pixel, a copy of the outermost one. Transparent parts become white.
+    - `.gif` plays everywhere, in 256 colours and at hundredths of a second per frame (50 frames per second at most).
+    - `.webp` plays in browsers, in full colour.
+
+    The latter two repeat for ever, and keep the alpha channel of a `PIL.Image` (gif: opaque or not).
 
     Args:
-        path: ends in ".mp4".
+        path: ends in ".mp4", ".gif" or ".webp".
         frames: pictures of one size.
         fps: frames per second.
 
     Raises:
         ValueError: if there are no frames, they differ in size, or the suffix is another.
         OSError: if the directory does not exist or can't be written to, or ffmpeg fails.
-        ImportError: if imageio or its ffmpeg is missing.
+        ImportError: if imageio or its ffmpeg is missing, for mp4.
     """
-    if Path(path).suffix.lower() != ".mp4":
-        raise ValueError(f"`path` must end in '.mp4', got {os.fspath(path)!r}.")
+    suffix = Path(path).suffix.lower()
+    if suffix[1:] not in VIDEO_FORMATS:
+        raise ValueError(f"`path` must end in '.mp4', '.gif' or '.webp', got {os.fspath(path)!r}.")
     if not fps > 0:
         raise ValueError(f"`fps` must be positive, got {fps}.")
-    arrays = [_to_array(frame, f"frames[{index}]") for index, frame in enumerate(frames)]
-    sizes = sorted({array.shape[:2] for array in arrays})
-    if len(sizes) != 1:
-        raise ValueError(f"`frames` must be pictures of one size, got {sizes or 'none'}.")
-    height, width = sizes[0]
+    if suffix == ".mp4":
+        _write_mp4(path, [_to_array(frame, f"frames[{index}]") for index, frame in enumerate(frames)], fps)
+        return
+    pictures = []
+    for index, frame in enumerate(frames):
+        if isinstance(frame, PIL.Image.Image) and frame.has_transparency_data:
+            pictures.append(frame.convert("RGBA"))
+        else:
+            pictures.append(_to_pil(frame, f"frames[{index}]"))
+    _one_size([(picture.height, picture.width) for picture in pictures])
+    milliseconds = max(1000 / fps, 20.0 if suffix == ".gif" else 1.0)  # browsers slow a gif down that wants less
+    ends = np.round(np.arange(len(pictures) + 1) * milliseconds / 10) * 10 if suffix == ".gif" else None
+    durations = np.diff(ends).astype(int).tolist() if ends is not None else round(milliseconds)
+    options: dict[str, Any] = {"disposal": 2} if suffix == ".gif" else {"quality": 90, "method": 4}
+    with replacing(path) as temporary:
+        first, *others = pictures
+        first.save(temporary, save_all=True, append_images=others, duration=durations, loop=0, **options)
+
+
+def _write_mp4(path: str | os.PathLike[str], arrays: list[np.ndarray], fps: float) -> None:
+    height, width = _one_size([array.shape[:2] for array in arrays])
     try:
         import imageio.v2 as imageio
         import imageio_ffmpeg  # noqa: F401  (imageio would look for it later, and say less)
@@ -128,6 +156,13 @@ def write_video(
         with writer:
             for array in arrays:
                 writer.append_data(np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+
+
+def _one_size(sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    different = sorted(set(sizes))
+    if len(different) != 1:
+        raise ValueError(f"`frames` must be pictures of one size, got {different or 'none'}.")
+    return different[0]
 
 
 def _to_pil(image: Any, name: str) -> PIL.Image.Image:

@@ -214,7 +214,7 @@ def test_axes(file_type: str, top: tuple, front: tuple, right: tuple) -> None:
 # Round trips
 
 
-@pytest.mark.parametrize("file_type", EXPORT_FORMATS)
+@pytest.mark.parametrize("file_type", [name for name in EXPORT_FORMATS if name != "usdz"])
 def test_round_trip_through_trimesh(mesh: LRMMesh, file_type: str, tmp_path: Path) -> None:
     before = mesh.vertices.copy(), mesh.visual.vertex_colors.copy()
     path = tmp_path / f"owl.{file_type}"

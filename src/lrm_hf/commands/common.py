@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    import torch
+
     from ..pipelines import LRMPipeline
 
 
@@ -19,24 +22,34 @@ DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 
 
 def load_pipeline(arguments: argparse.Namespace) -> LRMPipeline:
-    import torch
-
     from .. import bundled_model
 
-    name = arguments.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {arguments.device}: {one_line(error)}") from error
+    device = choose_device(arguments.device)
     quiet(arguments.debug)
     from ..pipelines import LRMPipeline
 
     pipe = LRMPipeline.from_pretrained(arguments.model or bundled_model())
     pipe.set_progress_bar_config(disable=None)  # on a terminal only
     return pipe.to(device)
+
+
+def choose_device(name: str) -> torch.device:
+    """Of the argument `--device`.
+
+    Raises:
+        ValueError: if torch can't use it.
+    """
+    import torch
+
+    chosen = name
+    if name == "auto":
+        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(chosen)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name}: {one_line(error)}") from error
+    return device
 
 
 def quiet(debug: bool) -> None:
@@ -80,6 +93,11 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def print_json(value: Any) -> None:
+    """For machines: one document, on standard output."""
+    print(json.dumps(value, indent=2, allow_nan=False), flush=True)
 
 
 def say(message: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..modeling.field import TriplaneField
+from .components import compact, faces_of_largest
 from .dense import dense_marching_cubes
 from .density import POINTS_PER_QUERY, Field, GridDensity, RawField, dense_density, has_raw_density
 from .marching_cubes import EDGE_MARGIN, polygonise
@@ -164,26 +165,8 @@ def _dense_surfaces(
 
 
 def _largest_component(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    graph = coo_matrix((np.ones(len(start), dtype=bool), (start, end)), shape=(len(vertices),) * 2)
-    count, label = connected_components(graph, directed=False)
-    if count == 1:
-        return vertices, faces
-    corners = vertices[faces]  # [m, 3 corners, 3]
-    # each edge of a closed, oriented surface is passed once in either direction
-    closed = np.array_equal(np.sort(start * len(vertices) + end), np.sort(end * len(vertices) + start))
-    if closed:
-        size = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
-    else:
-        size = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    label_of_face = label[faces[:, 0]]
-    keep = np.bincount(label_of_face, weights=size, minlength=count).argmax()
-    kept_vertices = label == keep
-    renumbered = np.cumsum(kept_vertices) - 1
-    return vertices[kept_vertices], renumbered[faces[label_of_face == keep]]
+    used, kept = compact(faces[faces_of_largest(vertices, faces)], len(vertices))
+    return vertices[used], kept
 
 
 def _filled(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -8,9 +8,15 @@ import os
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+import numpy as np
 import trimesh
 
+from . import processing, repair
 from .export import export_mesh
+
+
+# key of a mesh's metadata: where `apply_transform` moved it, as a 4x4 matrix from its field's frame to its own
+PLACEMENT = "placement"
 
 
 def _in_world_frame(value: Any) -> Any:
@@ -38,6 +44,11 @@ class LRMMesh(trimesh.Trimesh):
     All of trimesh works on it, in world units. What differs is [`export`], which turns the object into the frame of the
     file format. `trimesh.Scene` and functions of trimesh that are not methods of a mesh know nothing of this; hand the
     meshes that they give to [`~lrm_hf.meshing.export_mesh`].
+
+    `simplify`, `smooth`, `largest_component`, `make_watertight`, `ground` and `rescale` return a new mesh, and leave a
+    report each in its `metadata["steps"]`: a list of dictionaries that JSON can hold, with `step`, `faces_before`,
+    `faces_after` and what else there is to say. `metadata["placement"]` follows the mesh as it is moved and scaled, so
+    that [`~lrm_hf.meshing.bake_texture`] finds its points in the field again.
     """
 
     copy = _stays_lrm_mesh("copy")
@@ -52,6 +63,36 @@ class LRMMesh(trimesh.Trimesh):
     difference = _stays_lrm_mesh("difference")
     intersection = _stays_lrm_mesh("intersection")
     __add__ = _stays_lrm_mesh("__add__")
+
+    def apply_transform(self, matrix: Any) -> LRMMesh:
+        super().apply_transform(matrix)
+        before = np.asarray(self.metadata.get(PLACEMENT, np.eye(4)))
+        self.metadata[PLACEMENT] = (np.asarray(matrix, dtype=np.float64) @ before).tolist()
+        return self
+
+    def simplify(self, target_faces: int) -> LRMMesh:
+        """At most so many faces; see [`~lrm_hf.meshing.processing.simplify`]."""
+        return processing.simplify(self, target_faces)
+
+    def smooth(self, iterations: int = 10) -> LRMMesh:
+        """Without noise and steps; see [`~lrm_hf.meshing.processing.smooth`]."""
+        return processing.smooth(self, iterations)
+
+    def largest_component(self) -> LRMMesh:
+        """The largest piece alone; see [`~lrm_hf.meshing.processing.largest_component`]."""
+        return processing.largest_component(self)
+
+    def make_watertight(self) -> LRMMesh:
+        """Closed, for printing; see [`~lrm_hf.meshing.repair.make_watertight`]."""
+        return repair.make_watertight(self)
+
+    def ground(self, center: bool = False) -> LRMMesh:
+        """On the floor; see [`~lrm_hf.meshing.processing.ground`]."""
+        return processing.ground(self, center)
+
+    def rescale(self, height: float | None = None, factor: float | None = None) -> LRMMesh:
+        """To a height in metres, or by a factor; see [`~lrm_hf.meshing.processing.rescale`]."""
+        return processing.rescale(self, height, factor)
 
     @property
     def convex_hull(self) -> LRMMesh:

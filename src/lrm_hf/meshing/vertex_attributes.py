@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..modeling.field import TriplaneField
+from ..rendering.normals import outward_normals
 from .density import Field
 
 
@@ -38,24 +37,9 @@ def vertex_colors(field: Field, vertices: list[np.ndarray], chunk_size: int, pro
 def vertex_normals(field: Field, vertices: list[np.ndarray], chunk_size: int, progress: bool) -> list[np.ndarray]:
     """Unit vectors `(n, 3)` against the density's gradient, for the vertices `(n, 3)` of each batch entry. At the cap
     they are those of the box; where the gradient is zero or not finite they are zero."""
-    if isinstance(field, TriplaneField) and field.planes.is_inference():
-        with torch.inference_mode(False):  # tensors of inference mode can't take part in a gradient
-            field = replace(
-                field,
-                planes=field.planes.clone(),
-                weights=tuple(weight.clone() for weight in field.weights),
-                biases=tuple(bias.clone() for bias in field.biases),
-            )
 
     def outwards(points: Tensor) -> Tensor:
-        with torch.inference_mode(False), torch.enable_grad():
-            points = points.clone().requires_grad_()
-            density, _ = field.query(points)
-            (gradient,) = torch.autograd.grad(density.sum(), points)
-        # twice: the square of a very small or large gradient would leave float32's range
-        gradient = -gradient.nan_to_num(0.0, 0.0, 0.0)
-        gradient = gradient / gradient.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        return torch.nn.functional.normalize(gradient, dim=-1)
+        return outward_normals(field, points)
 
     radius = float(field.config.radius)
     normals = []
