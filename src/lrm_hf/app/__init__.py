@@ -7,7 +7,7 @@ and `jobs` the endpoint. gradio and fastapi are imported where they are used: th
 """
 
 from .limits import Limits
-from .page import create_page, launch_page
+from .page import create_page, launch_page, page_application
 from .server import create_server, run_server
 from .studio import MeshSettings, PictureSettings, Studio
 
@@ -20,5 +20,6 @@ __all__ = [
     "create_page",
     "create_server",
     "launch_page",
+    "page_application",
     "run_server",
 ]

@@ -48,7 +48,8 @@ def readable(method: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            raise gr.Error("Something went wrong; whoever runs this page finds it in the log.") from error
+            message = "Something went wrong; whoever runs this page finds it in the log."
+            raise gr.Error(message, print_exception=False) from error
 
     return action
 
@@ -178,6 +179,33 @@ class Actions:
 def _picture_settings(cut_out: str, foreground_ratio: float, background: str) -> PictureSettings:
     """0 stands for the model's own ratio: a slider can't be empty."""
     return PictureSettings(foreground_ratio or None, background, cut_out)
+
+
+def mesh_settings(
+    resolution: float,
+    target_faces: float,
+    texture: int,
+    largest_component: bool,
+    smooth: bool,
+    watertight: bool,
+    ground: bool,
+) -> MeshSettings:
+    """From what sliders give: 0 stands for no budget of faces, and for no texture."""
+    return MeshSettings(
+        resolution=_whole("resolution", resolution),
+        target_faces=_whole("target_faces", target_faces) or None,
+        texture=_whole("texture", texture) or None,
+        largest_component=largest_component,
+        smooth=10 if smooth else 0,
+        watertight=watertight,
+        ground=ground,
+    )
+
+
+def _whole(name: str, value: float) -> int:
+    if value is None or value != int(value):
+        raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
+    return int(value)
 
 
 def _part(report: Callable[[float, str], None], start: float, end: float) -> Callable[[float, str], None]:

@@ -28,6 +28,7 @@ class Limits:
         pictures: pictures at a time.
         resolution: of the mesh's grid, per axis.
         texture: side of a baked texture, in pixels.
+        textured_faces: faces of a mesh with a texture.
 
     Raises:
         TypeError, ValueError: naming what is not a positive whole number.
@@ -38,6 +39,7 @@ class Limits:
     pictures: int = 8
     resolution: int = 512
     texture: int = 2048
+    textured_faces: int = 100_000
 
     def __post_init__(self) -> None:
         for field in fields(self):

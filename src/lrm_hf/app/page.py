@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .actions import Actions
-from .studio import BACKGROUNDS, CUT_OUTS, MeshSettings, Studio
+from . import serving
+from .actions import Actions, mesh_settings
+from .studio import BACKGROUNDS, CUT_OUTS, Studio
 
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ TITLE = "Picture to object"
 EXAMPLES = Path(__file__).parent / "pictures"
 # objects of a session whose page is closed go after this time at the latest; so do files that were handed out
 KEPT_SECONDS = 3600
+TEXTURES = (512, 1024, 2048, 4096)
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
 #title h1 { margin-bottom: 0; }
@@ -47,7 +50,7 @@ document.addEventListener("paste", (event) => {
 
 
 def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
-    """The page, not yet launched; `launch_page` does it with the right theme and limits.
+    """The page, not yet served: see `launch_page`, and `page_application` for its looks and its limit on uploads.
 
     Args:
         studio: what does the work.
@@ -152,16 +155,27 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                 files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="files")
                 with gr.Accordion("Mesh", open=True):
                     resolution = gr.Slider(
-                        16, limits.resolution, value=min(192, limits.resolution), step=8, label="Grid points per axis"
+                        16, limits.resolution, value=min(160, limits.resolution), step=8, label="Grid points per axis"
                     )
-                    largest = gr.Checkbox(False, label="Largest piece only")
+                    faces = gr.Slider(0, 200_000, value=40_000, step=1000, label="Faces at most", info="0: all there are")
+                    texture = gr.Dropdown(
+                        [("colours of the vertices", 0)]
+                        + [(f"{side} x {side} pixels", side) for side in TEXTURES if side <= limits.texture],
+                        value=0,
+                        label="Texture",
+                    )
+                    with gr.Row():
+                        largest = gr.Checkbox(False, label="Largest piece only", min_width=140)
+                        smooth = gr.Checkbox(False, label="Smooth", min_width=140)
+                        watertight = gr.Checkbox(False, label="Closed, for printing", min_width=140)
+                        ground = gr.Checkbox(False, label="On the floor", min_width=140)
                     remesh = gr.Button("Make the mesh again", elem_id="remesh")
                 video = gr.Video(
                     label="Turntable", autoplay=True, loop=True, interactive=False, height=320, elem_id="turntable"
                 )
 
         picture_inputs = [pictures, model, cut_out, ratio, background]
-        mesh_inputs = [resolution, largest]
+        mesh_inputs = [resolution, faces, texture, largest, smooth, watertight, ground]
 
         def on_see(
             pictures: Any, model: str, cut_out: str, foreground_ratio: float, background: str
@@ -177,12 +191,17 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             foreground_ratio: float,
             background: str,
             resolution: float,
+            target_faces: float,
+            texture: int,
             largest_component: bool,
+            smooth: bool,
+            watertight: bool,
+            ground: bool,
             kept: tuple[str, ...],
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> Any:
             """Reconstructs the object of each picture; returns the first one's mesh, and what it took. `foreground_ratio`
-            0 is the model's own; `adapters` are lines such as `me/my-style 0.8`."""
+            0 is the model's own; `adapters` are lines such as `me/my-style 0.8`; 0 `target_faces` are all, 0 `texture` is none."""
             keys, path, text = actions.generate(
                 pictures,
                 model,
@@ -190,7 +209,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                 cut_out,
                 foreground_ratio,
                 background,
-                MeshSettings(int(resolution), largest_component=largest_component),
+                mesh_settings(resolution, target_faces, texture, largest_component, smooth, watertight, ground),
                 kept,
                 progress,
             )
@@ -200,11 +219,18 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             kept: tuple[str, ...],
             number: int,
             resolution: float,
+            target_faces: float,
+            texture: int,
             largest_component: bool,
+            smooth: bool,
+            watertight: bool,
+            ground: bool,
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> tuple[str, str]:
             """The mesh of an object that this session has generated, without running the model again."""
-            settings = MeshSettings(int(resolution), largest_component=largest_component)
+            settings = mesh_settings(
+                resolution, target_faces, texture, largest_component, smooth, watertight, ground
+            )
             path, text = actions.mesh(kept, number, settings, progress)
             return str(path), text
 
@@ -275,62 +301,68 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
     return page
 
 
+def page_application(page: gr.Blocks, studio: Studio, root_path: str | None = None) -> Any:
+    """The page as an ASGI application, with its looks and its limit on uploads.
+
+    Args:
+        page: of `create_page`.
+        studio: the page's.
+        root_path: where the page lies behind a proxy, such as "/objects".
+    """
+    gr = _gradio()
+    from fastapi import FastAPI
+
+    # fonts of the reader's own machine: nothing is fetched
+    theme = gr.themes.Soft(
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], primary_hue="blue"
+    )
+    return gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        page,
+        path="/",
+        root_path=root_path,
+        footer_links=["api"],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        show_error=True,
+        max_file_size=studio.limits.upload_bytes,
+        theme=theme,
+        css=CSS,
+        head=HEAD,
+    )
+
+
 def launch_page(
     studio: Studio,
     host: str = "127.0.0.1",
-    port: int | None = None,
+    port: int = 7860,
     max_queue: int = 20,
     root_path: str | None = None,
-    open_browser: bool = False,
-    block: bool = True,
-    quiet: bool = False,
-) -> tuple[gr.Blocks, str]:
-    """Serves the page.
+    started: Callable[[str], None] = print,
+) -> None:
+    """Serves the page until interrupted.
 
     Args:
-        studio: what does the work.
+        studio: what does the work; it is closed at the end.
         host: address to listen on; "0.0.0.0" for all of them.
-        port: default the first free one from 7860.
+        port: 0 for a free one.
         max_queue: calls that may wait at a time.
         root_path: where the page lies behind a proxy, such as "/objects".
-        open_browser: show it.
-        block: serve until interrupted. Otherwise the caller calls `close` on what is returned.
-        quiet: do not print the address.
-
-    Returns:
-        The page, and its address.
+        started: told the page's address once it can be opened.
 
     Raises:
         ImportError: without gradio.
         OSError: if the port is taken.
     """
-    gr = _gradio()
     page = create_page(studio, max_queue)
-    # fonts of the reader's own machine: nothing is fetched
-    theme = gr.themes.Soft(
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], primary_hue="blue"
-    )
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        root_path=root_path,
-        inbrowser=open_browser,
-        prevent_thread_lock=not block,
-        quiet=quiet,
-        share=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        run_history=False,
-        footer_links=["api"],
-        max_file_size=studio.limits.upload_bytes,
-        state_session_capacity=1000,
-        theme=theme,
-        css=CSS,
-        head=HEAD,
-    )
-    return page, address
+    application = page_application(page, studio, root_path)
+    try:
+        serving.run(application, serving.open_port(host, port), started)
+    finally:
+        studio.close()
 
 
 def example_pictures() -> list[Path]:

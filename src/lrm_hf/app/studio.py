@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..files import replacing
 from .limits import Limits
 from .results import Made, Results
 
@@ -82,18 +85,37 @@ class MeshSettings:
     Args:
         resolution: grid points per axis, from 16 to what the limits say.
         threshold: density of the surface; default the model's.
+        target_faces: at most so many faces, from 100 on; default all there are.
+        texture: side in pixels of a baked texture, from 64 to what the limits say; default colours of the vertices.
         largest_component: only the largest connected piece.
+        smooth: rounds of smoothing, up to 100.
+        watertight: every hole is closed.
+        ground: moved so that it stands on the floor.
     """
 
-    resolution: int = 192
+    resolution: int = 160
     threshold: float | None = None
+    target_faces: int | None = None
+    texture: int | None = None
     largest_component: bool = False
+    smooth: int = 0
+    watertight: bool = False
+    ground: bool = False
 
     def check(self, limits: Limits) -> None:
         """Raises TypeError or ValueError naming what is out of range."""
         _check_whole("resolution", self.resolution, 16, limits.resolution)
+        _check_whole("smooth", self.smooth, 0, 100)
         if self.threshold is not None:
             _check_number("threshold", self.threshold, 1e-6, 1e6)
+        if self.target_faces is not None:
+            _check_whole("target_faces", self.target_faces, 100, 10_000_000)
+        if self.texture is not None:
+            _check_whole("texture", self.texture, 64, limits.texture)
+            if self.target_faces is None or self.target_faces > limits.textured_faces:
+                raise ValueError(
+                    f"`texture` needs `target_faces` of at most {limits.textured_faces:,}: to unwrap more takes long."
+                )
 
 
 class Studio:
@@ -207,7 +229,7 @@ class Studio:
                     pipe.model.eval()
                     field = pipe.model.encode(pixels.to(self.device)).detach()
                     _wait_for(self.device)
-            return Made(name, seen, field, pipe.model.config, self.results.new_directory(), seconds)
+            return Made(name, seen, field, pipe.model.config, self.results.new_directory(), seconds=seconds)
 
     def mesh(self, made: Made, settings: MeshSettings | None = None, report: Report = _silent) -> LRMMesh:
         """The surface of an object, without running the model.
@@ -216,30 +238,48 @@ class Studio:
             TypeError, ValueError: if a setting is out of range, or there is no surface.
             MemoryError: if memory runs out.
         """
-        from ..meshing import extract_mesh
+        from ..meshing import bake_texture, extract_mesh
         from ..meshing.export import VIEWER_AZIMUTH
 
         settings = settings or MeshSettings()
         settings.check(self.limits)
         with self._lock, _timed(made.seconds, "mesh"):
             report(0.1, f"meshing {made.name}")
-            (mesh,) = extract_mesh(
-                made.field,
-                resolution=settings.resolution,
-                threshold=settings.threshold,
-                largest_component=settings.largest_component,
-            )
+            (mesh,) = extract_mesh(made.field, resolution=settings.resolution, threshold=settings.threshold)
             if made.config.source_camera_azimuth:
                 mesh.metadata[VIEWER_AZIMUTH] = float(made.config.source_camera_azimuth)
+            if settings.largest_component:
+                mesh = mesh.largest_component()
+            if settings.smooth:
+                mesh = mesh.smooth(settings.smooth)
+            if settings.target_faces is not None:
+                report(0.5, f"simplifying {made.name}")
+                mesh = mesh.simplify(settings.target_faces)
+            if settings.watertight:  # after all that could open it, before what splits it along seams
+                mesh = mesh.make_watertight()
+            if settings.ground:
+                mesh = mesh.ground()
+            if settings.texture is not None:
+                report(0.7, f"painting {made.name}")
+                mesh = bake_texture(mesh, made.field, resolution=settings.texture)
             made.mesh = mesh
             return mesh
 
     def write(self, made: Made, suffix: str) -> Path:
-        """Writes the mesh that was made last, in the format of a suffix such as "glb"; returns the path."""
+        """Writes the mesh that was made last, in the format of a suffix such as "glb"; returns the path. An obj that
+        has a texture is several files: they come in a zip."""
         if made.mesh is None:
             raise ValueError(f"{made.name} has no mesh yet.")
-        path = made.directory / f"{made.name}.{suffix}"
         with self._lock:
+            if suffix == "obj" and made.mesh.visual.kind == "texture":
+                path = made.directory / f"{made.name}_obj.zip"
+                with tempfile.TemporaryDirectory() as folder, replacing(path) as temporary:
+                    made.mesh.export(Path(folder, f"{made.name}.obj"))
+                    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+                        for file in sorted(Path(folder).iterdir()):
+                            archive.write(file, file.name)
+                return path
+            path = made.directory / f"{made.name}.{suffix}"
             made.mesh.export(path)
         return path
 
