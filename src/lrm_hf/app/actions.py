@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Pictures = Sequence[tuple[str, str | None]] | None
 Keys = tuple[str, ...]
 
+# what can be asked for besides
+EXTRAS = ("largest_component", "smooth", "watertight", "ground")
+SMOOTHING = 10  # rounds
 # what bad input raises; anything else is a defect
 EXPECTED_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError)
 
@@ -69,12 +72,10 @@ class Actions:
     @readable
     def see(
         self, pictures: Pictures, model: str, cut_out: str, foreground_ratio: float, background: str
-    ) -> list[tuple[PIL.Image.Image, str]]:
+    ) -> list[PIL.Image.Image]:
         """The pictures as the model would see them."""
         settings = _picture_settings(cut_out, foreground_ratio, background)
-        return [
-            (self.studio.see(picture, model or None, settings), name) for name, picture in self._read(pictures or [])
-        ]
+        return [self.studio.see(picture, model or None, settings) for _, picture in self._read(pictures or [])]
 
     @readable
     def generate(
@@ -181,24 +182,19 @@ def _picture_settings(cut_out: str, foreground_ratio: float, background: str) ->
     return PictureSettings(foreground_ratio or None, background, cut_out)
 
 
-def mesh_settings(
-    resolution: float,
-    target_faces: float,
-    texture: int,
-    largest_component: bool,
-    smooth: bool,
-    watertight: bool,
-    ground: bool,
-) -> MeshSettings:
-    """From what sliders give: 0 stands for no budget of faces, and for no texture."""
+def mesh_settings(resolution: float, target_faces: float, texture: int, extras: Sequence[str]) -> MeshSettings:
+    """From what the page gives: 0 stands for no budget of faces, and for no texture; `extras` are of `EXTRAS`."""
+    unknown = sorted(set(extras) - set(EXTRAS))
+    if unknown:
+        raise ValueError(f"`extras` must be of {', '.join(EXTRAS)}, got {', '.join(unknown)}.")
     return MeshSettings(
         resolution=_whole("resolution", resolution),
         target_faces=_whole("target_faces", target_faces) or None,
         texture=_whole("texture", texture) or None,
-        largest_component=largest_component,
-        smooth=10 if smooth else 0,
-        watertight=watertight,
-        ground=ground,
+        largest_component="largest_component" in extras,
+        smooth=SMOOTHING if "smooth" in extras else 0,
+        watertight="watertight" in extras,
+        ground="ground" in extras,
     )
 
 

@@ -26,8 +26,8 @@ CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
 #title h1 { margin-bottom: 0; }
 #report { font-size: var(--text-sm); overflow-wrap: anywhere; }
-#examples { flex-wrap: nowrap; }
-#examples button { flex-direction: column; gap: 4px; padding: 6px; font-weight: 400; min-width: 64px !important; }
+#examples { flex-wrap: nowrap; gap: 8px; }
+#examples button { flex-direction: column; gap: 4px; padding: 6px 2px; font-weight: 400; min-width: 0 !important; }
 #examples img { width: 64px; height: 64px; max-width: 100%; object-fit: contain; margin: 0; }
 #files:has(.empty), #turntable:has(.empty) { display: none; }
 button:focus-visible, input:focus-visible, [tabindex]:focus-visible {
@@ -99,7 +99,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                         interactive=False,
                         columns=3,
                         fit_columns=False,
-                        height=150,
+                        height=200,
                         object_fit="contain",
                         format="png",
                         buttons=[],
@@ -164,22 +164,26 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                         value=0,
                         label="Texture",
                     )
-                    with gr.Row():
-                        largest = gr.Checkbox(False, label="Largest piece only", min_width=140)
-                        smooth = gr.Checkbox(False, label="Smooth", min_width=140)
-                        watertight = gr.Checkbox(False, label="Closed, for printing", min_width=140)
-                        ground = gr.Checkbox(False, label="On the floor", min_width=140)
+                    extras = gr.CheckboxGroup(
+                        [
+                            ("largest piece only", "largest_component"),
+                            ("smooth", "smooth"),
+                            ("closed, for printing", "watertight"),
+                            ("on the floor", "ground"),
+                        ],
+                        label="And",
+                    )
                     remesh = gr.Button("Make the mesh again", elem_id="remesh")
                 video = gr.Video(
                     label="Turntable", autoplay=True, loop=True, interactive=False, height=320, elem_id="turntable"
                 )
 
         picture_inputs = [pictures, model, cut_out, ratio, background]
-        mesh_inputs = [resolution, faces, texture, largest, smooth, watertight, ground]
+        mesh_inputs = [resolution, faces, texture, extras]
 
         def on_see(
             pictures: Any, model: str, cut_out: str, foreground_ratio: float, background: str
-        ) -> list[tuple[Any, str]]:
+        ) -> list[Any]:
             """The pictures as the model would see them: cut out, framed, on its background."""
             return actions.see(pictures, model, cut_out, foreground_ratio, background)
 
@@ -193,10 +197,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             resolution: float,
             target_faces: float,
             texture: int,
-            largest_component: bool,
-            smooth: bool,
-            watertight: bool,
-            ground: bool,
+            extras: list[str],
             kept: tuple[str, ...],
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> Any:
@@ -209,7 +210,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                 cut_out,
                 foreground_ratio,
                 background,
-                mesh_settings(resolution, target_faces, texture, largest_component, smooth, watertight, ground),
+                mesh_settings(resolution, target_faces, texture, extras),
                 kept,
                 progress,
             )
@@ -221,16 +222,11 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             resolution: float,
             target_faces: float,
             texture: int,
-            largest_component: bool,
-            smooth: bool,
-            watertight: bool,
-            ground: bool,
+            extras: list[str],
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> tuple[str, str]:
             """The mesh of an object that this session has generated, without running the model again."""
-            settings = mesh_settings(
-                resolution, target_faces, texture, largest_component, smooth, watertight, ground
-            )
+            settings = mesh_settings(resolution, target_faces, texture, extras)
             path, text = actions.mesh(kept, number, settings, progress)
             return str(path), text
 
@@ -275,6 +271,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             [kept, viewer, report],
             api_name="generate",
             show_progress_on=viewer,
+            scroll_to_output=True,
             **work,
         )
         named = made.success(on_names, kept, [which, number], queue=False, **private)
