@@ -10,7 +10,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import check_dataset, convert, evaluate, generate, mesh, push, render, render_dataset
+from .commands import (
+    app,
+    check_dataset,
+    completion,
+    convert,
+    evaluate,
+    generate,
+    info,
+    mesh,
+    push,
+    render,
+    render_dataset,
+    serve,
+)
 from .commands.common import NOTHING_DONE, one_line, say
 
 
@@ -29,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         that can't be loaded.
     """
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = build_parser().parse_args(argv)
     except SystemExit as stop:  # argparse's way to say that it has printed a message
         return int(stop.code or 0)
     try:
@@ -41,13 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return NOTHING_DONE
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     from . import __version__
 
     parser = argparse.ArgumentParser(prog="lrm-hf", description="One picture in, a coloured mesh and novel views out.")
     parser.add_argument("--version", action="version", version=f"lrm-hf {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (generate, render, mesh, convert, evaluate, push, render_dataset, check_dataset):
+    for command in (
+        *(generate, render, mesh, info, convert, evaluate, push),
+        *(render_dataset, check_dataset, app, serve, completion),
+    ):
         command.add_parser(commands)
     return parser
 
