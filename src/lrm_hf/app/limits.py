@@ -14,7 +14,7 @@ import PIL.ImageOps
 
 
 # Formats with a decoder of Pillow's own. Others run foreign programs (EPS) or are no pictures of objects.
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "MPO")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 MIB = 2**20
 
 
@@ -84,7 +84,7 @@ def read_picture(source: str | os.PathLike[str] | bytes, limits: Limits, name: s
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             picture = PIL.Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
     except PIL.UnidentifiedImageError as error:
-        known = ", ".join(name for name in PICTURE_FORMATS if name != "MPO")
+        known = ", ".join(PICTURE_FORMATS)
         raise ValueError(f"{name} is not a picture that can be read; expected one of {known}.") from error
     except PIL.Image.DecompressionBombError as error:
         raise ValueError(f"{name} has far more pixels than the {_pixels(limits.pixels)} that are allowed.") from error

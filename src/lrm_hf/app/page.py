@@ -135,6 +135,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                         elem_id="model",
                     )
                     adapters = gr.Textbox(
+                        "",
                         lines=2,
                         label="LoRA adapters, one a line",
                         info="directory or Hub repository, then its strength, such as: me/my-style 0.8",
@@ -171,6 +172,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                             ("closed, for printing", "watertight"),
                             ("on the floor", "ground"),
                         ],
+                        value=[],
                         label="And",
                     )
                     remesh = gr.Button("Make the mesh again", elem_id="remesh")
@@ -357,7 +359,8 @@ def launch_page(
     page = create_page(studio, max_queue)
     application = page_application(page, studio, root_path)
     try:
-        serving.run(application, serving.open_port(host, port), started)
+        # pages that are open keep a connection each, which does not end by itself
+        serving.run(application, serving.open_port(host, port), started, graceful_seconds=2)
     finally:
         studio.close()
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""Requests that trickle in must not hold a connection for ever: they have to arrive within a time."""
+"""Requests that are too large, or trickle in: they are told so early."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Receive = Callable[[], Awaitable[Message]]
 Application = Callable[[MutableMapping[str, Any], Receive, Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
-class DeadlineMiddleware:
-    """ASGI middleware: a body that is not complete after `seconds` is a 408. What comes after the body, such as that
-    the client has gone, may take as long as it likes."""
+class ReadingMiddleware:
+    """ASGI middleware: a body that is not complete after `seconds` is a 408, one of more than `max_bytes` is answered by
+    `too_large`: before it is read if it says so, otherwise as soon as that many have come. What comes after the body may
+    take as long as it likes."""
 
-    def __init__(self, app: Application, seconds: float):
+    def __init__(self, app: Application, seconds: float, max_bytes: int, too_large: Callable[[], Application]):
         self.app = app
-        self.seconds = seconds
+        self.seconds, self.max_bytes, self.too_large = seconds, max_bytes, too_large
 
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: Callable[[Message], Awaitable[None]]
@@ -30,11 +31,15 @@ class DeadlineMiddleware:
             return
         from starlette.exceptions import HTTPException
 
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.max_bytes:
+            await self.too_large()(scope, receive, send)
+            return
         end = time.monotonic() + self.seconds
-        complete = False
+        complete, count = False, 0
 
         async def receive_in_time() -> Message:
-            nonlocal complete
+            nonlocal complete, count
             if complete:
                 return await receive()
             try:
@@ -43,6 +48,9 @@ class DeadlineMiddleware:
                 raise HTTPException(
                     408, f"the request did not arrive within {self.seconds:g} s.", {"Connection": "close"}
                 ) from error
+            count += len(message.get("body", b""))
+            if count > self.max_bytes:
+                raise HTTPException(413)
             complete = message["type"] != "http.request" or not message.get("more_body", False)
             return message
 

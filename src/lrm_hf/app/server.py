@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import serving
 from .jobs import DeadlineError, Job, QueueFullError, Worker
 from .limits import megabytes, read_picture
-from .reading import DeadlineMiddleware
+from .reading import ReadingMiddleware
 from .studio import MeshSettings, PictureSettings, Studio, file_stem
 
 
@@ -66,6 +66,11 @@ def create_server(
     from ..meshing import EXPORT_FORMATS
 
     worker, limits, begin = Worker(max_queue), studio.limits, time.monotonic()
+    max_bytes = limits.upload_bytes + ENVELOPE_BYTES
+
+    def too_large() -> Any:
+        message = f"the request is too large; at most {megabytes(limits.upload_bytes)} are allowed."
+        return error_response(413, "too_large", message, {"Connection": "close"})
 
     @asynccontextmanager
     async def lifespan(_: fastapi.FastAPI) -> AsyncIterator[None]:
@@ -80,11 +85,9 @@ def create_server(
         lifespan=lifespan,
         docs_url=None,  # its page is made of files of other servers
         redoc_url=None,
-        max_body_size=limits.upload_bytes + ENVELOPE_BYTES,
-        form_limits={"max_files": 1, "max_fields": 20, "max_part_size": 4096},
     )
-    app.add_middleware(DeadlineMiddleware, seconds=read_timeout)
-    _add_error_handlers(app, limits.upload_bytes)
+    app.add_middleware(ReadingMiddleware, seconds=read_timeout, max_bytes=max_bytes, too_large=too_large)
+    _add_error_handlers(app, too_large)
 
     @app.get("/health")
     def health() -> dict[str, Any]:
@@ -186,19 +189,18 @@ def error_response(
     return JSONResponse({"error": {"type": kind, "message": message}}, status, headers)
 
 
-def _add_error_handlers(app: fastapi.FastAPI, upload_bytes: int) -> None:
+def _add_error_handlers(app: fastapi.FastAPI, too_large: Callable[[], Any]) -> None:
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
 
-    kinds = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "too_large"}
+    kinds = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout"}
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Any, error: HTTPException) -> Any:
-        message = str(error.detail)
         if error.status_code == 413:
-            message = f"the request is too large; at most {megabytes(upload_bytes)} are allowed."
+            return too_large()
         kind = kinds.get(error.status_code, "bad_request")
-        return error_response(error.status_code, kind, message, dict(error.headers or {}))
+        return error_response(error.status_code, kind, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Any, error: RequestValidationError) -> Any:

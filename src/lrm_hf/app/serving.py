@@ -39,7 +39,7 @@ def run(
     listener: socket.socket,
     started: Callable[[str], None],
     graceful_seconds: int = 5,
-    log_level: str = "warning",
+    log_level: str = "critical",
 ) -> None:
     """Serves until the process is told to end (SIGINT, SIGTERM); then requests in flight may finish.
 
@@ -62,7 +62,7 @@ def running(application: Any, listener: socket.socket, graceful_seconds: int = 5
     Raises:
         RuntimeError: if it does not start.
     """
-    server = _server(application, lambda address: None, address_of(listener), graceful_seconds, "warning")
+    server = _server(application, lambda address: None, address_of(listener), graceful_seconds, "critical")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     with closing(listener):
         thread.start()

@@ -89,7 +89,7 @@ class MeshSettings:
         texture: side in pixels of a baked texture, from 64 to what the limits say; default colours of the vertices.
         largest_component: only the largest connected piece.
         smooth: rounds of smoothing, up to 100.
-        watertight: every hole is closed.
+        watertight: every hole is closed, at the price of some faces beyond `target_faces`.
         ground: moved so that it stands on the floor.
     """
 

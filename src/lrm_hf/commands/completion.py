@@ -13,10 +13,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "completion",
         help="completion of these commands in a shell",
         description="Prints a script for the shell. bash: save it as ~/.local/share/bash-completion/completions/lrm-hf; "
-        "zsh: as _lrm-hf in a directory of $fpath. Needs shtab.",
+        "zsh: as _lrm-hf in a directory of $fpath; fish: as ~/.config/fish/completions/lrm-hf.fish. Needs shtab.",
     )
     command.set_defaults(run=completion)
-    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish"))
     command.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
