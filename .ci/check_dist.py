@@ -16,7 +16,7 @@ from pathlib import Path
 
 # The model may take 25 MB of it.
 MAX_WHEEL_BYTES = 30_000_000
-EXTRAS = {"train", "evaluation", "lpips", "background", "app", "texture", "usd", "batch", "dev"}
+EXTRAS = {"train", "evaluation", "lpips", "background", "app", "serve", "completion", "texture", "usd", "batch", "dev"}
 REQUIRED_IN_SDIST = ("LICENSE", "README.md", "CHANGELOG.md", "setup.cfg", "pyproject.toml")
 
 # Run from the unpacked wheel: the files that a user gets, not those of the checkout.

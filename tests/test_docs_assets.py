@@ -51,4 +51,4 @@ def test_python_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_commands_are_understood(command: str) -> None:
     program, *arguments = shlex.split(command)
     assert program == "lrm-hf"
-    assert callable(cli._parser().parse_args(arguments).run)
+    assert callable(cli.build_parser().parse_args(arguments).run)

@@ -160,9 +160,7 @@ def _weight_files(source: str, hub: Mapping[str, Any]) -> dict[str, int]:
             found = HfApi().model_info(source, files_metadata=True, **hub).siblings or []
     except (OSError, OfflineModeIsEnabled, HTTPError):  # the configuration is at hand all the same
         return {}
-    return {
-        file.rfilename: file.size for file in found if file.size and Path(file.rfilename).suffix in WEIGHT_SUFFIXES
-    }
+    return {file.rfilename: file.size for file in found if file.size and Path(file.rfilename).suffix in WEIGHT_SUFFIXES}
 
 
 def _dtypes(source: str, files: Mapping[str, int]) -> list[str]:

@@ -81,7 +81,9 @@ def test_generate_then_everything_else_without_the_model(
     path, report = client.predict(number=0, resolution=16, target_faces=3000, api_name="/mesh")
     assert len(trimesh.load(path, force="mesh").faces) <= 3000
     files = client.predict(number=0, api_name="/files")
-    assert [Path(file).name for file in files] == [f"thing_0.{suffix}" for suffix in ("glb", "gltf", "obj", "ply", "stl", "usdz")]
+    assert [Path(file).name for file in files] == [
+        f"thing_0.{suffix}" for suffix in ("glb", "gltf", "obj", "ply", "stl", "usdz")
+    ]
     assert all(Path(file).stat().st_size > 1000 for file in files)
     assert len(trimesh.load(files[3]).faces) == len(trimesh.load(path, force="mesh").faces)
     video = client.predict(number=0, api_name="/turntable")
@@ -177,7 +179,9 @@ def test_defects_say_nothing_of_themselves(page: Page, monkeypatch: pytest.Monke
     assert "secret" not in str(error.value)
 
 
-def test_the_line_is_bounded_and_one_is_worked_on_at_a_time(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_line_is_bounded_and_one_is_worked_on_at_a_time(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ten people at once, with room for four in line: some are sent away, the others are served one by one."""
     make, running, most = Studio.make, [0], [0]
     lock = threading.Lock()

@@ -225,7 +225,9 @@ def test_bodies_that_trickle_or_never_end(model: str) -> None:
         assert answer.startswith(b"HTTP/1.1 408") and b'"request_timeout"' in answer
         # without a length, the bytes themselves are counted
         chunk = b"186A0\r\n" + b"y" * 100_000 + b"\r\n"
-        answer = raw(address, head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(begin) + begin + b"\r\n" + chunk * 5)
+        answer = raw(
+            address, head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(begin) + begin + b"\r\n" + chunk * 5
+        )
         assert answer.startswith(b"HTTP/1.1 413") and b'"too_large"' in answer
 
 

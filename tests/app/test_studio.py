@@ -199,7 +199,12 @@ def test_adapters_from_text() -> None:
 
 @pytest.mark.parametrize(
     ("name", "stem"),
-    [("/tmp/My Owl (1).PNG", "My_Owl__1"), ("../../etc/passwd", "passwd"), ("....", "object"), ("Eule_ä.jpg", "Eule_ä")],
+    [
+        ("/tmp/My Owl (1).PNG", "My_Owl__1"),
+        ("../../etc/passwd", "passwd"),
+        ("....", "object"),
+        ("Eule_ä.jpg", "Eule_ä"),
+    ],
 )
 def test_stems(name: str, stem: str) -> None:
     assert file_stem(name) == stem

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ EXAMPLES = Path(__file__).parent / "pictures"
 KEPT_SECONDS = 3600
 TEXTURES = (512, 1024, 2048, 4096)
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: min(1280px, 100vw) !important; margin: 0 auto !important; }
+.gradio-container main { min-width: 0; max-width: 100vw; }
 #title h1 { margin-bottom: 0; }
 #report { font-size: var(--text-sm); overflow-wrap: anywhere; }
 #examples { flex-wrap: nowrap; gap: 8px; }
@@ -65,7 +67,9 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
         raise ValueError(f"`max_queue` must be a positive whole number, got {max_queue!r}.")
     from ..meshing import EXPORT_FORMATS
 
-    actions = Actions(studio, EXPORT_FORMATS)
+    # all that can be written here: usdz needs usd-core
+    has_usd = importlib.util.find_spec("pxr") is not None
+    actions = Actions(studio, [suffix for suffix in EXPORT_FORMATS if suffix != "usdz" or has_usd])
     limits = studio.limits
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)) as page:
         kept = gr.State((), time_to_live=KEPT_SECONDS, delete_callback=studio.results.drop)
@@ -158,7 +162,9 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                     resolution = gr.Slider(
                         16, limits.resolution, value=min(160, limits.resolution), step=8, label="Grid points per axis"
                     )
-                    faces = gr.Slider(0, 200_000, value=40_000, step=1000, label="Faces at most", info="0: all there are")
+                    faces = gr.Slider(
+                        0, 200_000, value=40_000, step=1000, label="Faces at most", info="0: all there are"
+                    )
                     texture = gr.Dropdown(
                         [("colours of the vertices", 0)]
                         + [(f"{side} x {side} pixels", side) for side in TEXTURES if side <= limits.texture],
@@ -183,9 +189,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
         picture_inputs = [pictures, model, cut_out, ratio, background]
         mesh_inputs = [resolution, faces, texture, extras]
 
-        def on_see(
-            pictures: Any, model: str, cut_out: str, foreground_ratio: float, background: str
-        ) -> list[Any]:
+        def on_see(pictures: Any, model: str, cut_out: str, foreground_ratio: float, background: str) -> list[Any]:
             """The pictures as the model would see them: cut out, framed, on its background."""
             return actions.see(pictures, model, cut_out, foreground_ratio, background)
 

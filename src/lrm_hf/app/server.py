@@ -121,9 +121,7 @@ def create_server(
         if format not in EXPORT_FORMATS:
             raise ValueError(f"`format` must be one of {', '.join(EXPORT_FORMATS)}, got {format!r}.")
         settings = PictureSettings(foreground_ratio, background, cut_out)
-        mesh = MeshSettings(
-            resolution, threshold, target_faces, texture, largest_component, smooth, watertight, ground
-        )
+        mesh = MeshSettings(resolution, threshold, target_faces, texture, largest_component, smooth, watertight, ground)
         mesh.check(limits)
         name = picture.filename or "picture"
         content = await picture.read()
