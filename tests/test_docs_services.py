@@ -1,6 +1,6 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""docs/app.md, docs/serve.md and docs/command_line.md: their Python runs as printed, their commands and links exist; and
-the Space is the page."""
+"""docs/app.md, docs/serve.md and docs/command_line.md: their Python runs as printed, their commands and links exist;
+and the Space is the page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_options_and_commands_are_all_there(capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["--help"]) == 0
     help_text = capsys.readouterr().out
     listed = set(re.findall(r"\| `lrm-hf ([a-z-]+)`", TEXTS["command_line"]))
-    assert listed == set(re.findall(r"^    ([a-z-]+) ", help_text, flags=re.MULTILINE))
+    assert listed == set(re.findall(r"^    ([a-z-]+)(?: |$)", help_text, flags=re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES)

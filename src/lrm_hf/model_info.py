@@ -32,8 +32,8 @@ MODELS: dict[Any, type[LRMPreTrainedModel]] = {
 }
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".ckpt")
 MESH_RESOLUTION, POINTS_AT_A_TIME = 256, 2**17
-# Measured on CPUs, rounded up: activations of a transformer block beside its MLP's, in units of its tokens, and what the
-# search for a surface keeps for each cell of one face of its grid.
+# Measured on CPUs, rounded up: activations of a transformer block beside its MLP's, in units of its tokens, and what
+# the search for a surface keeps for each cell of one face of its grid.
 BLOCK_ACTIVATIONS, BYTES_PER_CELL = 10, 700
 
 

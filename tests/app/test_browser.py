@@ -96,6 +96,14 @@ def drawn(page: Any) -> np.ndarray:
     return np.asarray(PIL.Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")) / 255
 
 
+def keep_screenshots(page: Any, name: str) -> None:
+    """What is seen, and the whole page, where $LRM_HF_SCREENSHOTS names a directory: to be looked at."""
+    folder = os.environ.get("LRM_HF_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=str(Path(folder, f"{name}_seen.png")))
+        page.screenshot(path=str(Path(folder, f"{name}.png")), full_page=True)
+
+
 def wait_until_drawn(page: Any) -> np.ndarray:
     """The viewer's picture once an object is in it. Its ground is light grey."""
     deadline = time.monotonic() + PATIENCE / 1000
@@ -172,6 +180,7 @@ def test_two_people_at_once(visit: Callable[..., Any]) -> None:
         names = page.locator("#files a").evaluate_all("links => links.map(link => link.download)")
         assert all(file.startswith(f"{name}.") for file in names)
         wait_until_drawn(page)
+        keep_screenshots(page, name)
 
 
 def test_pasted_pictures_and_no_mouse(visit: Callable[..., Any]) -> None:
@@ -210,7 +219,4 @@ def test_phone(visit: Callable[..., Any]) -> None:
     for button in page.locator("#examples button, button#generate, button#remesh").all():
         box = button.bounding_box()
         assert box["height"] >= 40 and box["x"] >= 0 and box["x"] + box["width"] <= 390
-    folder = os.environ.get("LRM_HF_SCREENSHOTS")  # to be looked at
-    if folder:
-        page.screenshot(path=str(Path(folder, "phone_viewer.png")))
-        page.screenshot(path=str(Path(folder, "phone.png")), full_page=True)
+    keep_screenshots(page, "phone")

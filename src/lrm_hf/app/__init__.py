@@ -1,9 +1,10 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
-"""What people use without writing code: the page (`lrm-hf app`, Gradio) and the HTTP endpoint (`lrm-hf serve`, FastAPI).
+"""What people use without writing code: the page (`lrm-hf app`, Gradio), the HTTP endpoint (`lrm-hf serve`, FastAPI).
 
 `limits` reads pictures from strangers, `studio` does the work for both of them, `results` keeps fields of objects for a
-while, so that meshes are made anew without the model. `page` and `actions` are the Gradio page, `server`, `requests`
-and `jobs` the endpoint. gradio and fastapi are imported where they are used: the extras `app` and `serve`.
+while, so that meshes are made anew without the model. `page` and `actions` are the Gradio page, `server`, `reading` and
+`jobs` the endpoint, `serving` runs either. gradio and fastapi are imported where they are used: the extras `app` and
+`serve`.
 """
 
 from .limits import Limits

@@ -205,10 +205,11 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             texture: int,
             extras: list[str],
             kept: tuple[str, ...],
-            progress: gr.Progress = gr.Progress(),  # noqa: B008
+            progress: Any = gr.Progress(),  # noqa: B008
         ) -> Any:
-            """Reconstructs the object of each picture; returns the first one's mesh, and what it took. `foreground_ratio`
-            0 is the model's own; `adapters` are lines such as `me/my-style 0.8`; 0 `target_faces` are all, 0 `texture` is none."""
+            """Reconstructs the object of each picture; returns the first one's mesh, and what it took.
+            `foreground_ratio` 0 is the model's own; `adapters` are lines such as `me/my-style 0.8`; 0 `target_faces` are
+            all, 0 `texture` is none."""
             keys, path, text = actions.generate(
                 pictures,
                 model,
@@ -229,18 +230,18 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             target_faces: float,
             texture: int,
             extras: list[str],
-            progress: gr.Progress = gr.Progress(),  # noqa: B008
+            progress: Any = gr.Progress(),  # noqa: B008
         ) -> tuple[str, str]:
             """The mesh of an object that this session has generated, without running the model again."""
             settings = mesh_settings(resolution, target_faces, texture, extras)
             path, text = actions.mesh(kept, number, settings, progress)
             return str(path), text
 
-        def on_turntable(kept: tuple[str, ...], number: int, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+        def on_turntable(kept: tuple[str, ...], number: int, progress: Any = gr.Progress()) -> str:  # noqa: B008
             """A video of an object that this session has generated, all around."""
             return str(actions.turntable(kept, number, progress))
 
-        def on_files(kept: tuple[str, ...], number: int, progress: gr.Progress = gr.Progress()) -> list[str]:  # noqa: B008
+        def on_files(kept: tuple[str, ...], number: int, progress: Any = gr.Progress()) -> list[str]:  # noqa: B008
             """Files of an object that this session has generated, one of each format."""
             return [str(path) for path in actions.files(kept, number, progress)]
 

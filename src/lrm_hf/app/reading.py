@@ -15,9 +15,9 @@ Application = Callable[[MutableMapping[str, Any], Receive, Callable[[Message], A
 
 
 class ReadingMiddleware:
-    """ASGI middleware: a body that is not complete after `seconds` is a 408, one of more than `max_bytes` is answered by
-    `too_large`: before it is read if it says so, otherwise as soon as that many have come. What comes after the body may
-    take as long as it likes."""
+    """ASGI middleware: a body that is not complete after `seconds` is a 408, one of more than `max_bytes` is answered
+    by `too_large`: before it is read if it says so, otherwise as soon as that many have come. What comes after the body
+    may take as long as it likes."""
 
     def __init__(self, app: Application, seconds: float, max_bytes: int, too_large: Callable[[], Application]):
         self.app = app

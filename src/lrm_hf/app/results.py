@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import shutil
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,8 @@ class Made:
     config: ReconstructionConfig
     directory: Path
     mesh: LRMMesh | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    key: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
     def nbytes(self) -> int:

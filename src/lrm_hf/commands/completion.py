@@ -12,8 +12,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command = commands.add_parser(
         "completion",
         help="completion of these commands in a shell",
-        description="Prints a script for the shell. bash: save it as ~/.local/share/bash-completion/completions/lrm-hf; "
-        "zsh: as _lrm-hf in a directory of $fpath; fish: as ~/.config/fish/completions/lrm-hf.fish. Needs shtab.",
+        description="Prints a script for the shell, to be saved for bash as "
+        "~/.local/share/bash-completion/completions/lrm-hf, for zsh as _lrm-hf in a directory of $fpath, for fish as "
+        "~/.config/fish/completions/lrm-hf.fish. Needs shtab.",
     )
     command.set_defaults(run=completion)
     command.add_argument("shell", choices=("bash", "zsh", "fish"))
