@@ -115,16 +115,23 @@ def wait_until_drawn(page: Any) -> np.ndarray:
 
 def test_upload_generate_turn_and_download(visit: Callable[..., Any], tmp_path: Path) -> None:
     page = visit()
-    cactus = tmp_path / "my cactus.png"
-    PIL.Image.open(example_pictures()[1]).save(cactus)
-    upload(page, cactus)
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    pixels = np.zeros((128, 128, 4), dtype=np.uint8)
+    pixels[..., 0], pixels[..., 2] = 200 * (columns < 0), 200 * (columns > 0)
+    pixels[..., 3] = 255 * (np.hypot(rows, columns) < 50)
+    ball = tmp_path / "my ball.png"
+    PIL.Image.fromarray(pixels).save(ball)
+    upload(page, ball)
     generate(page)
 
     picture = wait_until_drawn(page)
     object_pixels = picture[picture.max(axis=2) < 0.9]
     assert len(object_pixels) > 0.03 * picture.shape[0] * picture.shape[1]
-    red, green, blue = object_pixels.mean(axis=0)
-    assert green > red + 0.02 and green > blue + 0.02  # a cactus is green
+    # from the side that the picture shows: red on the left, blue on the right
+    left, right = np.array_split(picture, 2, axis=1)
+    for half, strong, weak in ((left, 0, 2), (right, 2, 0)):
+        mean = half[half.max(axis=2) < 0.9].mean(axis=0)
+        assert mean[strong] > mean[weak] + 0.1
 
     box = page.locator("#viewer canvas").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -140,7 +147,7 @@ def test_upload_generate_turn_and_download(visit: Callable[..., Any], tmp_path: 
         page.locator("#files a").first.click()
     path = tmp_path / "downloaded.glb"
     download.value.save_as(path)
-    assert download.value.suggested_filename == "my_cactus.glb"
+    assert download.value.suggested_filename == "my_ball.glb"
     mesh = trimesh.load(path, force="mesh")
     assert 1000 < len(mesh.faces) <= 40_000
 

@@ -30,6 +30,7 @@ CSS = """
 #report { font-size: var(--text-sm); overflow-wrap: anywhere; }
 #examples { flex-wrap: nowrap; gap: 8px; }
 #examples button { flex-direction: column; gap: 4px; padding: 6px 2px; font-weight: 400; min-width: 0 !important; }
+#remesh, #generate { min-height: 44px; }
 #examples img { width: 64px; height: 64px; max-width: 100%; object-fit: contain; margin: 0; }
 #files:has(.empty), #turntable:has(.empty) { display: none; }
 button:focus-visible, input:focus-visible, [tabindex]:focus-visible {
@@ -152,6 +153,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                     interactive=False,
                     height=420,
                     clear_color=(0.96, 0.96, 0.97, 1.0),
+                    camera_position=(90, 75, None),  # before the side that the picture shows, a little from above
                     elem_id="viewer",
                 )
                 which = gr.Radio([], label="Which object", visible=False, elem_id="which")
@@ -208,8 +210,8 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             progress: Any = gr.Progress(),  # noqa: B008
         ) -> Any:
             """Reconstructs the object of each picture; returns the first one's mesh, and what it took.
-            `foreground_ratio` 0 is the model's own; `adapters` are lines such as `me/my-style 0.8`; 0 `target_faces` are
-            all, 0 `texture` is none."""
+            `foreground_ratio` 0 is the model's own; `adapters` are lines such as `me/my-style 0.8`; 0 `target_faces`
+            are all, 0 `texture` is none."""
             keys, path, text = actions.generate(
                 pictures,
                 model,
