@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -308,7 +309,8 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
 
 
 def page_application(page: gr.Blocks, studio: Studio, root_path: str | None = None) -> Any:
-    """The page as an ASGI application, with its looks and its limit on uploads.
+    """The page as an ASGI application, with its looks and its limit on uploads. It closes `studio` when it is shut
+    down.
 
     Args:
         page: of `create_page`.
@@ -318,12 +320,17 @@ def page_application(page: gr.Blocks, studio: Studio, root_path: str | None = No
     gr = _gradio()
     from fastapi import FastAPI
 
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        studio.close()
+
     # fonts of the reader's own machine: nothing is fetched
     theme = gr.themes.Soft(
         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], primary_hue="blue"
     )
     return gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None),
         page,
         path="/",
         root_path=root_path,

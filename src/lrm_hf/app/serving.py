@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 
@@ -51,7 +51,8 @@ def run(
         log_level: of uvicorn.
     """
     server = _server(application, started, address_of(listener), graceful_seconds, log_level)
-    with closing(listener):
+    # uvicorn repeats the signal once it is done: for Ctrl-C that is all there is to say
+    with closing(listener), suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 
 
