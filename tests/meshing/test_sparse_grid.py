@@ -239,8 +239,8 @@ def test_1024_points_per_axis() -> None:
     (mesh,) = extract_mesh(field, 1024, vertex_colors=False)
     assert mesh.is_watertight
     assert mesh.euler_number == 2
-    # the softplus is 3 a little outside of the ball, and squares that are linear between texels, h = 1/32 apart, are too
-    # large by h^2 / 6 on average, along each axis
+    # the softplus is 3 a little outside of the ball, and squares that are linear between texels, h = 1/32 apart, are
+    # too large by h^2 / 6 on average, along each axis
     outside = (THRESHOLD - math.log(math.expm1(THRESHOLD))) / 20
     radius = math.sqrt(0.5**2 + outside - 3 * (1 / 32) ** 2 / 6)
     assert mesh.volume == pytest.approx(4 / 3 * math.pi * radius**3, rel=1e-3)

@@ -65,9 +65,9 @@ def render(
 ) -> RenderOutput:
     """Volume-renders a batch of fields.
 
-    Without `generator` and `noise` the result is deterministic: the same call gives the same bytes. Differentiable with
-    respect to planes, MLP weights and cameras; where gradients are wanted and the rays do not fit into one chunk, each
-    chunk is computed again in the backward pass instead of being kept.
+    Without `generator` and `noise` the result is deterministic: the same call gives the same bytes. Differentiable once
+    with respect to planes, MLP weights and cameras (with `exact=True` as often as wanted); where gradients are wanted
+    and the rays do not fit into one chunk, each chunk is computed again in the backward pass instead of being kept.
 
     Where no gradients are wanted, empty space and what lies behind opaque surfaces is not evaluated: cells of the box
     that can't give an alpha above 1e-4, and samples behind a transmittance of 1e-4. Such pictures differ from exact
