@@ -63,6 +63,29 @@ def print_table(rows: Sequence[Row]) -> None:
         print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
+def memory_before(device: torch.device | str) -> float:
+    """MiB in use now; `peak_memory` less this is what the work in between took. On a CPU only the first work of a
+    process is measured well, since the highest mark of a process stays."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    return _status("VmRSS")
+
+
+def peak_memory(device: torch.device | str) -> float:
+    """MiB: the most that was in use; on a GPU since `memory_before`, on a CPU since the process began."""
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.device(device).type == "cuda" else _status("VmHWM")
+
+
+def _status(name: str) -> float:
+    """MiB, as Linux counts them; not a number elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("nan")
+    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
