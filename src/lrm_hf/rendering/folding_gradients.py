@@ -21,7 +21,7 @@ from ..modeling.configuration_lrm import TriplaneFieldConfig
 
 
 # points that go through the MLP at a time: their features stay in a core's cache
-MLP_POINTS = 2**14
+MLP_POINTS = 2**13
 
 
 def locate(config: TriplaneFieldConfig, planes: Tensor, points: Tensor, owner: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -34,34 +34,28 @@ def locate(config: TriplaneFieldConfig, planes: Tensor, points: Tensor, owner: T
 
     Returns:
         first: `(3, n)` for each plane the row of `planes.flatten(0, 3)` that holds the first of the four texels around
-        a point; the others are found by adding `corner_offsets`. shares: `(3, 4, n)` of the four, differentiable.
+        a point; the others are found by adding `corner_offsets`. shares: `(4, 3, n)` of the four, differentiable.
     """
     rows, columns = planes.shape[2], planes.shape[3]
     integer = torch.int32 if planes[..., 0].numel() < 2**31 else torch.int64
-    across = [_texels(points[:, axis], columns - 2, config.radius, integer) for axis in range(3)]
-    up = across
-    if rows != columns:
-        up = [_texels(points[:, axis], rows - 2, config.radius, integer) for axis in range(3)]
-    first, shares = [], []
-    for plane, (horizontal, vertical) in enumerate(config.plane_axes or ()):
-        column, x = across[horizontal]
-        row, y = up[vertical]
-        place = row * columns + (column + plane * rows * columns)
-        if owner is not None:
-            place = place + owner.to(integer) * (3 * rows * columns)
-        first.append(place)
-        shares.append((y[:, None] * x).flatten(0, 1))
-    return torch.stack(first), torch.stack(shares)
+    horizontal, vertical = (list(axes) for axes in zip(*(config.plane_axes or ()), strict=True))
+    column, across = _texels(points, columns - 2, config.radius, integer)
+    row, up = (column, across) if rows == columns else _texels(points, rows - 2, config.radius, integer)
+    plane = torch.arange(3, dtype=integer, device=points.device)[:, None] * (rows * columns)
+    first = torch.add(column[horizontal] + plane, row[vertical], alpha=columns)
+    if owner is not None:
+        first = first + owner.to(integer) * (3 * rows * columns)
+    return first, (up[:, None, vertical] * across[None, :, horizontal]).flatten(0, 1)
 
 
 def corner_offsets(planes: Tensor) -> tuple[int, int, int, int]:
     return (0, 1, planes.shape[3], planes.shape[3] + 1)
 
 
-def _texels(position: Tensor, size: int, radius: float, integer: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Along an axis, the number of the texel before each point `(n,)`, the rim counting as 0, and the shares of that
-    texel and of the next `(2, n)`."""
-    position = position * (size / (2 * radius)) + (size / 2 + 0.5)
+def _texels(points: Tensor, size: int, radius: float, integer: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Along each axis, the number of the texel before each point `(3, n)`, the rim counting as 0, and the shares of
+    that texel and of the next `(2, 3, n)`."""
+    position = points.t().contiguous() * (size / (2 * radius)) + (size / 2 + 0.5)
     # the rim of zeros takes what lies beyond the outermost texels
     position = position.clamp(0.0, size + 1.0)
     before = position.detach().floor().clamp_(max=float(size))
@@ -72,7 +66,7 @@ def _texels(position: Tensor, size: int, radius: float, integer: torch.dtype) ->
 def sum_of_texels(planes: Tensor, first: Tensor, shares: Tensor) -> Tensor:
     """Bilinear samples of the three planes, summed: `(n, hidden)`. No gradients flow."""
     offsets = torch.tensor(corner_offsets(planes), dtype=first.dtype, device=first.device)
-    rows = (first[:, None] + offsets[:, None]).flatten(0, 1).t().contiguous()  # [n, 12]
+    rows = (first + offsets[:, None, None]).flatten(0, 1).t().contiguous()  # [n, 12]
     return F.embedding_bag(
         rows,
         planes.detach().reshape(-1, planes.shape[-1]),
@@ -169,7 +163,7 @@ def _gradient_of_planes(
             gradient,
             starts.to(place.dtype),
             mode="sum",
-            per_sample_weights=shares[:, corner].detach().flatten()[order],
+            per_sample_weights=shares[corner].detach().flatten()[order],
         )
         # texels that the offset would carry off the table are the first of no point
         sums[offset:] += of_corner[: table_rows - offset]
@@ -188,7 +182,7 @@ def _gradient_of_points(
         of_shares = torch.empty_like(shares)
         for plane in range(3):
             for corner, offset in enumerate(corner_offsets(planes)):
-                of_shares[plane, corner] = (table[(first[plane] + offset).long()] * gradient[part]).sum(dim=1)
+                of_shares[corner, plane] = (table[(first[plane] + offset).long()] * gradient[part]).sum(dim=1)
         (found[part],) = torch.autograd.grad(shares, moved, of_shares)
     return found
 
