@@ -53,7 +53,7 @@ def steps(results: Path, fields: Sequence[Path] = ()) -> list[Step]:
             "kernels",
             [*test, "-m", "gpu or not gpu", "tests/rendering/test_kernels.py"],
             "pytest",
-            0.35,
+            0.3,
         ),
         Step("gpu_tests", [*test, "-m", "gpu", "--ignore=tests/rendering/test_kernels.py", "tests"], "pytest", 0.1),
         Step(
@@ -63,8 +63,13 @@ def steps(results: Path, fields: Sequence[Path] = ()) -> list[Step]:
             0.25,
             known,
         ),
-        Step("tuning", [*module, "benchmarks.kernel_tuning", *written("tuning")], "benchmarks.kernel_tuning", 0.2),
-        Step("planes", [*module, "benchmarks.planes", *written("planes")], "benchmarks.planes", 0.1),
+        Step("tuning", [*module, "benchmarks.kernel_tuning", *written("tuning")], "benchmarks.kernel_tuning", 0.15),
+        Step(
+            "planes",
+            [*module, "benchmarks.planes", "--device", "cuda", "--shape", "base", "large", *written("planes")],
+            "benchmarks.planes",
+            0.2,
+        ),
         Step(
             "mesh",
             [*module, "benchmarks.mesh", "--device", "cuda", "--output", str(results / "mesh.json")],

@@ -33,7 +33,7 @@ from lrm_hf.meshing import extract_mesh, isosurface
 from lrm_hf.meshing.density import GridDensity
 from lrm_hf.modeling.field import TriplaneField
 
-from .report import print_table, write_json
+from .report import memory_before, peak_memory, print_table, write_json
 
 
 PICTURE = Path(__file__).parents[1] / "examples" / "teddy_bear.png"
@@ -59,7 +59,7 @@ def measure(field: TriplaneField, resolution: int, dense: bool, repetitions: int
     isosurface.GridDensity = _CountedDensity  # type: ignore[misc]
     low = min(float(extract_mesh_densities(field).quantile(0.999)), float(field.config.density_threshold))
     extract_mesh(field, WARM_UP_RESOLUTION, threshold=low, dense=dense, vertex_colors=False)
-    before = _start_of_memory(field)
+    before = memory_before(field.device)
     walls, cpus = [], []
     for _ in range(repetitions):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -72,7 +72,7 @@ def measure(field: TriplaneField, resolution: int, dense: bool, repetitions: int
         "resolution": resolution,
         "wall_s": min(walls),
         "cpu_s": min(cpus),
-        "peak_mib": _peak_of_memory(field) - before,
+        "peak_mib": peak_memory(field.device) - before,
         "points": points,
         "floor_s": points * _seconds_of_mlp(field),
         "vertices": len(mesh.vertices),
@@ -108,26 +108,6 @@ def _seconds_of_mlp(field: TriplaneField) -> float:
         end = time.process_time() if hidden.device.type == "cpu" else time.perf_counter()
         best = min(best, end - start)
     return best / count
-
-
-def _start_of_memory(field: TriplaneField) -> float:
-    if field.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated() / 2**20
-    return _status("VmRSS")
-
-
-def _peak_of_memory(field: TriplaneField) -> float:
-    return torch.cuda.max_memory_allocated() / 2**20 if field.device.type == "cuda" else _status("VmHWM")
-
-
-def _status(name: str) -> float:
-    """MiB, as Linux counts them; not a number elsewhere."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return float("nan")
-    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
 
 
 def _measure_apart(path: Path, resolution: int, dense: bool, arguments: argparse.Namespace, folder: Path) -> Any:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -35,7 +34,7 @@ from lrm_hf.modeling.field import TriplaneField
 from lrm_hf.rendering import RenderOutput, render
 from lrm_hf.rendering.folding import FoldedField
 
-from .report import print_table, write_json
+from .report import memory_before, peak_memory, print_table, write_json
 
 
 WORKS = ("view", "orbit", "crops")
@@ -150,20 +149,12 @@ def grown_memory(work: str, path: Path, plain: bool, device: str) -> float:
 
 def report_memory(field: TriplaneField, work: str, plain: bool) -> None:
     render(fresh(field), orbit_cameras(1), 8, 8, **PLAIN)  # threads and libraries
-    if field.device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = memory_before(field.device)
     if work == "crops":
         crops(field, **(PLAIN if plain else {}))
     else:
         look(field, work, plain=plain)
-    if field.device.type == "cuda":
-        after = torch.cuda.max_memory_allocated()
-    else:
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print((after - before) / 2**20)
+    print(peak_memory(field.device) - before)
 
 
 def measure(path: Path, field: TriplaneField, work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:

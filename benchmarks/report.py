@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -61,6 +62,31 @@ def print_table(rows: Sequence[Row]) -> None:
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def memory_before(device: torch.device | str) -> float:
+    """MiB in use now; `peak_memory` less this is what the work in between took. On a CPU work that follows other work
+    may find memory that was not given back, and take less."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    with contextlib.suppress(OSError):  # the highest mark begins anew; elsewhere it stays that of the whole process
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _status("VmRSS")
+
+
+def peak_memory(device: torch.device | str) -> float:
+    """MiB: the most that was in use; on a GPU since `memory_before`, on a CPU too, where it can be reset."""
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.device(device).type == "cuda" else _status("VmHWM")
+
+
+def _status(name: str) -> float:
+    """MiB, as Linux counts them; not a number elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("nan")
+    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
 
 
 def _cell(value: Any) -> str:

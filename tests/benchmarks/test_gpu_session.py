@@ -51,7 +51,7 @@ def test_a_step_without_its_files(tmp_path: Path) -> None:
 def test_fields_go_to_rendering(tmp_path: Path) -> None:
     given = {step.name: step.files for step in steps(tmp_path, [tmp_path / "base.safetensors"])}
     assert given["render"] == (str(tmp_path / "base.safetensors"),)
-    assert given["kernels"] == ()
+    assert given["kernels"] == given["planes"] == ()
     assert {step.name: step.files for step in steps(tmp_path)}["render"] is None
 
 

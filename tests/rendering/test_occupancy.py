@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lrm_hf.cameras import Cameras, camera_rays, look_at_cameras
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
 from lrm_hf.modeling.field import FieldMLP, TriplaneField
-from lrm_hf.rendering.occupancy import MAX_EMPTY_ALPHA, max_empty_raw, occupancy_grid, touches_occupied
+from lrm_hf.rendering.occupancy import MAX_EMPTY_ALPHA, max_empty_raw, occupancy_grid, occupied_pixels
 from lrm_hf.rendering.sampling import ray_box_intersection
 
 
@@ -109,7 +110,7 @@ def test_empty_cells_are_empty_all_over(options: dict) -> None:
         live = grid[entry][cell_of(points[entry], radius, cells)]
         missed = raw[entry, ~live, 0]
         assert missed.numel() > 2000, "something is empty"
-        assert float(live.float().mean()) > 0.02, "something is not"
+        assert float(live.float().mean()) > 0.002, "something is not"
         # probes are dense, not everywhere: a point in some thousands may lie above the bound, by little
         limit = max_empty_raw(field.config, cells // 2)
         assert float((missed > limit).float().mean()) < 2e-3
@@ -128,22 +129,49 @@ def test_found_again_after_a_change_in_place() -> None:
 
 
 @pytest.mark.parametrize("cells", [32, 33, 50])
-def test_every_ray_through_an_occupied_cell_is_kept(cells: int) -> None:
+def test_every_pixel_that_looks_at_an_occupied_cell_is_kept(cells: int) -> None:
+    """From outside and from within the box, in whole pictures and regions, with a pose that is a rotation up to half a
+    percent only and a skewed pixel grid."""
     generator = torch.Generator().manual_seed(cells)
     seeds = (torch.rand(2, 1, cells, cells, cells, generator=generator) < 8 / cells**3).float()
     grid = torch.nn.functional.max_pool3d(seeds, kernel_size=5, stride=1, padding=2)[:, 0] > 0
-    radius = 0.8
-    origins = torch.randn(2, 400, 3, generator=generator) * 1.5
-    origins[:, :50] *= 0.2  # inside the box
-    directions = torch.nn.functional.normalize(torch.randn(2, 400, 3, generator=generator) - 0.5 * origins, dim=-1)
-    directions[:, 0] = torch.tensor([0.0, 1.0, 0.0])
-    near, far, hit = ray_box_intersection(origins, directions, radius)
-    found = touches_occupied(grid, radius, origins, directions, near, far)[..., 0]
-    depths = near + torch.linspace(0, 1, 3000) * (far - near)
-    points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
-    for entry in range(2):
-        passes = grid[entry][cell_of(points[entry].reshape(-1, 3), radius, cells)].reshape(400, -1).any(dim=1)
-        passes &= hit[entry, :, 0]
-        assert bool(found[entry][passes].all())
-        assert int(passes.sum()) > 5
-        assert int(found[entry].sum()) < 400
+    radius, height, width = 0.8, 24, 20
+    position = torch.randn(2, 4, 3, generator=generator) * 1.5
+    position[:, 0] *= 0.2  # inside the box
+    cameras = look_at_cameras(position, torch.randn(2, 4, 3, generator=generator) * 0.3)
+    intrinsics = cameras.intrinsics.clone()
+    intrinsics[..., 0, 1] = 0.1
+    cam2world = cameras.cam2world.clone()
+    cam2world[..., :3, :3] += 0.001 * torch.randn(2, 4, 3, 3, generator=generator)
+    cameras = Cameras(cam2world, intrinsics).validate()
+    for region in ({}, {"anchors": torch.tensor([5.0, 9.0]).expand(2, 4, 2), "full_size": (40, 36)}):
+        origins, directions = (part.flatten(2, 3) for part in camera_rays(cameras, height, width, **region))
+        near, far, hit = ray_box_intersection(origins, directions, radius)
+        found = occupied_pixels(grid, radius, cameras, height, width, **region).flatten(2)
+        depths = near + torch.linspace(0, 1, 1500) * (far - near)
+        points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
+        for entry in range(2):
+            live = grid[entry][cell_of(points[entry].reshape(-1, 3), radius, cells)]
+            passes = live.reshape(4, height * width, -1).any(dim=2) & hit[entry, ..., 0]
+            assert bool(found[entry][passes].all())
+            assert int(passes.sum()) > 50
+            assert int(found[entry].sum()) < found[entry].numel()
+
+
+def test_pixels_of_one_block() -> None:
+    """A block of two cells along an axis, seen along y from a distance of 3: its front face, an eighth of the box wide,
+    at a depth of 3 fills width / depth * focal * size = 0.25 / 3 * 0.75 * 96 = 6 pixels from the middle on."""
+    grid = torch.zeros(1, 16, 16, 16, dtype=torch.bool)
+    grid[0, 8:10, 8:10, 8:10] = True
+    cameras = Cameras.canonical(distance=3.0, focal=0.75).reshape(1, 1)
+    found = occupied_pixels(grid, 1.0, cameras, 96, 96)[0, 0]
+    expected = torch.zeros(96, 96, dtype=torch.bool)
+    expected[42:48, 48:54] = True
+    assert torch.equal(found, expected)
+    assert not bool(occupied_pixels(torch.zeros_like(grid), 1.0, cameras, 96, 96).any())
+    # the same camera moved along y: beyond the box, and to within the block, which reaches behind it
+    for place, expected_pixels in ((3.0, 0), (0.1, 96 * 96)):
+        cam2world = cameras.cam2world.clone()
+        cam2world[..., 1, 3] = place
+        moved = Cameras(cam2world, cameras.intrinsics)
+        assert int(occupied_pixels(grid, 1.0, moved, 96, 96).sum()) == expected_pixels

@@ -117,7 +117,7 @@ class GridDensity:
         batch = len(self.evaluated)
         if self._folded is not None:
             with torch.autocast(points.device.type, enabled=False):
-                hidden = self._folded._first_layer(points, entry if batch > 1 else None)
+                hidden = self._folded.first_layer(points, entry if batch > 1 else None)
                 return run_mlp(self._folded.field, hidden, outputs=1)[:, 0]
         if batch == 1:
             return self.field.raw(points[None])[0][0, :, 0].float()

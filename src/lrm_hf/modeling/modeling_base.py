@@ -321,7 +321,9 @@ class LRMPreTrainedModel(SharingMixin, PreTrainedModel):
             raise TypeError(f"`source_cameras` must be Cameras or a tensor, got {type(source_cameras).__name__}.")
         if tuple(source_cameras.shape) not in ((), (batch,)):
             raise ValueError(f"`source_cameras` must have shape ({batch},) or (), got {tuple(source_cameras.shape)}.")
-        if not torch.compiler.is_compiling():  # reading values would break the graph
+        # reading values would break a compiled graph, and can't be part of a CUDA graph
+        recorded = torch.compiler.is_compiling() or (pixel_values.is_cuda and torch.cuda.is_current_stream_capturing())
+        if not recorded:
             try:
                 source_cameras.validate()
             except ValueError as error:

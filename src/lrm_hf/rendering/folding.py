@@ -19,10 +19,8 @@ from torch import Tensor
 
 from ..modeling.configuration_lrm import TriplaneFieldConfig
 from ..modeling.field import TriplaneField
+from .folding_gradients import MLP_POINTS, differentiable_outputs, locate, sum_of_texels
 
-
-# points that go through the MLP at a time: their features stay in a core's cache
-MLP_POINTS = 2**14
 
 _T = TypeVar("_T")
 
@@ -54,67 +52,30 @@ class FoldedField(NamedTuple):
 
     def evaluate(self, points: Tensor, owner: Tensor | None) -> Tensor:
         """Raw density and colour `(n, 4)` at points `(n, 3)` of the batch entries `owner` `(n,)`; none for a batch of
-        one. Differentiable with respect to the points as well."""
-        parts = []
-        for start in range(0, max(1, len(points)), MLP_POINTS):
+        one. Differentiable once, with respect to the points as well."""
+        weights, biases = self.field.weights[1:], self.field.biases
+        if torch.is_grad_enabled() and any(part.requires_grad for part in (points, self.planes, *weights, *biases)):
+            return differentiable_outputs(self.config, points, owner, self.planes, weights, biases)
+        output = self.planes.new_empty(len(points), 4)
+        for start in range(0, len(points), MLP_POINTS):
             part = slice(start, start + MLP_POINTS)
-            hidden = self._first_layer(points[part], None if owner is None else owner[part])
-            output = run_mlp(self.field, hidden)
-            padding = self.config.color_padding
-            if output.requires_grad:
-                color = torch.sigmoid(output[:, 1:]) * (1 + 2 * padding) - padding
-                output = torch.cat([output[:, :1], color], dim=1)
-            else:
-                output[:, 1:].sigmoid_().mul_(1 + 2 * padding).sub_(padding)
-            parts.append(output)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+            output[part] = run_mlp(self.field, self.first_layer(points[part], None if owner is None else owner[part]))
+        padding = self.config.color_padding
+        output[:, 1:].sigmoid_().mul_(1 + 2 * padding).sub_(padding)
+        return output
 
-    def _first_layer(self, points: Tensor, owner: Tensor | None) -> Tensor:
-        """What the first layer gives `(n, hidden)`, its bias not yet added."""
-        height, width = self.planes.shape[2] - 2, self.planes.shape[3] - 2
-        across = [self._texels(points, axis, width) for axis in range(3)]
-        up = across if height == width else [self._texels(points, axis, height) for axis in range(3)]
-        stride = width + 2
-        corners = torch.tensor([[0], [1], [stride], [stride + 1]], dtype=across[0][0].dtype, device=points.device)
-        rows, shares = [], []
-        for plane, (horizontal, vertical) in enumerate(self.config.plane_axes or ()):
-            column, x = across[horizontal]
-            row, y = up[vertical]
-            first = row * stride + (column + plane * (height + 2) * stride)
-            if owner is not None:
-                first = first + owner.to(first.dtype) * (3 * (height + 2) * stride)
-            rows.append(first + corners)  # [4, n]
-            shares.append((y[:, None] * x).flatten(0, 1))
-        return F.embedding_bag(
-            torch.cat(rows).t().contiguous(),
-            self.planes.reshape(-1, self.planes.shape[-1]),
-            mode="sum",
-            per_sample_weights=torch.cat(shares).t().contiguous(),
-        )
-
-    def _texels(self, points: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
-        """Along an axis, the number of the texel before each point `(n,)`, the rim counting as 0, and the shares of
-        that texel and of the next `(2, n)`."""
-        position = points[:, axis] * (size / (2 * self.config.radius)) + (size / 2 + 0.5)
-        # the rim of zeros takes what lies beyond the outermost texels
-        position = position.clamp(0.0, size + 1.0)
-        before = position.detach().floor().clamp_(max=float(size))
-        share = position - before
-        integer = torch.int32 if self.planes[..., 0].numel() < 2**31 else torch.int64
-        return before.to(integer), torch.stack([1 - share, share])
+    def first_layer(self, points: Tensor, owner: Tensor | None) -> Tensor:
+        """What the first layer gives `(n, hidden)` at points `(n, 3)`, its bias not yet added: what `run_mlp` takes.
+        No gradients flow. Arguments as in `evaluate`."""
+        return sum_of_texels(self.planes, *locate(self.config, self.planes, points, owner))
 
 
+@torch.no_grad()
 def run_mlp(field: TriplaneField, hidden: Tensor, outputs: int = 4) -> Tensor:
-    """The layers after the first: `(n, hidden)`, which is overwritten where no gradients are wanted, to its first
-    `outputs` raw outputs `(n, outputs)`."""
-    recorded = torch.is_grad_enabled() and (
-        hidden.requires_grad or any(part.requires_grad for part in (*field.weights, *field.biases))
-    )
-    if field.config.hidden_act == "relu":
-        activation: Callable[[Tensor], Tensor] = F.relu if recorded else F.relu_
-    else:
-        activation = F.silu if recorded else _silu_
-    hidden = hidden + field.biases[0] if recorded else hidden.add_(field.biases[0])
+    """The layers after the first: `(n, hidden)`, which is overwritten, to its first `outputs` raw outputs
+    `(n, outputs)`. No gradients flow."""
+    activation: Callable[[Tensor], Tensor] = F.relu_ if field.config.hidden_act == "relu" else _silu_
+    hidden = hidden.add_(field.biases[0])
     for weight, bias in zip(field.weights[1:-1], field.biases[1:-1], strict=True):
         hidden = F.linear(activation(hidden), weight, bias)
     return F.linear(activation(hidden), field.weights[-1][:outputs], field.biases[-1][:outputs])

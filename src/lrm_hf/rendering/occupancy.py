@@ -12,6 +12,7 @@ in common, as models make them; of planes of white noise the corners tell too li
 
 Blocks lie half a texel beside the cells that the box divides into, so that the grid has two cells per texel, each of
 which lies in one block. The lattice needs no interpolation: three sums of two tables give the first layer on all of it.
+Cells of blocks that are not empty are looked at once more, by their own eight corners.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cameras import Cameras
 from ..modeling.configuration_lrm import TriplaneFieldConfig
 from ..modeling.field import TriplaneField
 from .folding import FoldedField, fold, kept_with, run_mlp
@@ -36,11 +38,15 @@ SPREAD, MARGIN = 0.1, 0.25
 # lattice points along an axis where planes are smaller than that: more cost little
 MIN_POINTS = 16
 # points that go through the MLP at a time
-SLAB_POINTS = 2**14
-# one cell of the grid that rays are tested with has this many of the fine cells along an axis
-SKIP = 4
-# points of rays that are looked up at a time
-MARCH_POINTS = 2**16
+SLAB_POINTS = 2**12
+# layers of cells that are looked at again at a time
+SLAB_CELLS = 8
+# a block that is projected into a picture has this many cells along an axis
+SKIP = 2
+# in parts of the radius: what is nearer to the camera's plane is not projected
+MIN_DEPTH = 1e-3
+# pixels by which rectangles are wider than they are: far more than rounding, far less than a pixel
+SLACK = 0.05
 
 
 def occupancy_grid(field: TriplaneField) -> Tensor:
@@ -72,16 +78,37 @@ def _build(field: TriplaneField) -> Tensor:
     block = (torch.arange(2 * points, device=field.device) + 1) // 2  # that each cell lies in
     cells = []
     for entry in range(len(field)):  # in a batch the products could round otherwise
-        occupied = _bound(_raw_on_lattice(folded, entry, points)) > limit
-        cells.append(occupied[block][:, block][:, :, block])
+        raw = _raw_on_lattice(folded, entry, points)[None, None]
+        highest = F.max_pool3d(raw, kernel_size=2, stride=1)[0, 0]
+        lowest = -F.max_pool3d(-raw, kernel_size=2, stride=1)[0, 0]
+        occupied = (_bound(highest, lowest) > limit)[block][:, block][:, :, block]
+        for start in range(0, 2 * points, SLAB_CELLS):
+            _refine(folded, entry, occupied, slice(start, start + SLAB_CELLS), limit)
+        cells.append(occupied)
     return torch.stack(cells)
 
 
-def _bound(raw: Tensor) -> Tensor:
-    """Upper end of the raw density in each block `(n - 1, n - 1, n - 1)`, from that at corners `(n, n, n)`."""
-    highest = F.max_pool3d(raw[None, None], kernel_size=2, stride=1)[0, 0]
-    lowest = -F.max_pool3d(-raw[None, None], kernel_size=2, stride=1)[0, 0]
+def _bound(highest: Tensor, lowest: Tensor) -> Tensor:
+    """Upper end of the raw density between corners, of which the highest and the lowest are given."""
     return highest + SPREAD * (highest - lowest) + MARGIN
+
+
+def _refine(folded: FoldedField, entry: int, occupied: Tensor, part: slice, limit: float) -> None:
+    """Takes out, of the cells `occupied` `(n, n, n)` in a part of the x axis, those whose own corners show that they
+    are empty: no texel's middle lies within a cell either."""
+    cells = occupied[part].nonzero()  # [m, 3]
+    if not len(cells):
+        return
+    corners, index = _corners(cells, occupied.shape[-1] + 1)
+    corners[:, 0] += part.start
+    points = (corners * (2 / occupied.shape[-1]) - 1) * folded.config.radius
+    raw = torch.empty(len(points), device=cells.device)
+    for start in range(0, len(points), SLAB_POINTS):
+        some = slice(start, start + SLAB_POINTS)
+        owner = torch.full((len(points[some]),), entry, device=cells.device) if len(folded.planes) > 1 else None
+        raw[some] = run_mlp(folded.field, folded.first_layer(points[some], owner), outputs=1)[:, 0]
+    of_cells = raw[index]
+    occupied[part][cells.unbind(1)] = _bound(of_cells.amax(dim=0), of_cells.amin(dim=0)) > limit
 
 
 def _raw_on_lattice(folded: FoldedField, entry: int, points: int) -> Tensor:
@@ -137,37 +164,94 @@ def is_occupied(
     return _lookup(occupancy, occupancy.shape[-1] / (2 * radius), radius, origins, directions, depths, owner)
 
 
-def touches_occupied(
-    occupancy: Tensor, radius: float, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor
+@torch.no_grad()
+def occupied_pixels(
+    occupancy: Tensor,
+    radius: float,
+    cameras: Cameras,
+    height: int,
+    width: int,
+    anchors: Tensor | None = None,
+    full_size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Whether rays come near any occupied cell between `near` and `far`; all that pass through one do.
+    """Which pixels look at an occupied cell: all that do, and some beside them.
+
+    Blocks of cells that hold an occupied one are projected into the picture. A pixel counts if it lies in the rectangle
+    around a block's eight corners; all pixels count where a block reaches behind the camera.
 
     Args:
         occupancy: `(batch, n, n, n)`.
-        origins, directions: `(batch, rays, 3)`; near, far: `(batch, rays, 1)`.
+        cameras: `(batch, views)`.
+        height, width, anchors, full_size: as in `camera_rays`, `anchors` `(batch, views, 2)`.
 
     Returns:
-        `(batch, rays, 1)` bool.
+        `(batch, views, height, width)` bool.
     """
-    batch, rays = origins.shape[:2]
-    # steps as long as a cell of a coarser grid, in which each occupied cell has its neighbours occupied as well: no
-    # point of a ray is further than half a cell from a step
-    blocks = F.max_pool3d(occupancy.to(torch.float32), kernel_size=SKIP, stride=SKIP, ceil_mode=True)
-    blocks = F.max_pool3d(blocks, kernel_size=3, stride=1, padding=1) > 0
-    step = SKIP * 2 * radius / occupancy.shape[-1]
-    steps = max(1, math.ceil(float((far - near).max()) / step))
-    index = torch.arange(steps, dtype=near.dtype, device=near.device) + 0.5
-    found = torch.empty(batch, rays, 1, dtype=torch.bool, device=near.device)
-    part = max(1, MARCH_POINTS // steps)
-    for entry in range(batch):  # bounded work for each, and one entry's grid stays in the cache
-        for start in range(0, rays, part):
-            some = (entry, slice(start, start + part))
-            depths = torch.minimum(near[some] + index * step, far[some])
-            live = _lookup(
-                blocks[entry : entry + 1], 1 / step, radius, origins[some], directions[some], depths, owner=None
-            )
-            found[some] = live.any(dim=1, keepdim=True)
+    batch, views = cameras.shape
+    edge = SKIP * 2 * radius / occupancy.shape[-1]
+    blocks = _blocks(occupancy)
+    count = blocks.shape[-1] + 1
+    # not the transposed rotation: poses are rotations up to a percent only
+    to_camera = torch.linalg.inv(cameras.cam2world[..., :3, :3].double()).float()
+    full = torch.tensor(full_size or (height, width), dtype=torch.float32, device=occupancy.device)
+    found = torch.empty(batch, views, height, width, dtype=torch.bool, device=occupancy.device)
+    for entry in range(batch):  # as many blocks as an entry has; bounded work for each view
+        corners, index = _corners(blocks[entry].nonzero(), count)
+        corners = corners * edge - radius
+        for view in range(views):
+            local = (corners - cameras.cam2world[entry, view, :3, 3]) @ to_camera[entry, view].t()
+            depth = -local[:, 2]
+            behind = (depth < 0)[index].all(dim=0)
+            cut = (depth < MIN_DEPTH * radius)[index].any(dim=0) & ~behind
+            k = cameras.intrinsics[entry, view]
+            x, y = (local[:, :2] / depth.clamp(min=MIN_DEPTH * radius)[:, None]).unbind(1)
+            places = torch.stack([k[1, 2] - k[1, 1] * y, k[0, 2] + k[0, 0] * x - k[0, 1] * y])  # row and column
+            places = places * full[:, None] - 0.5
+            if anchors is not None:
+                places = places - anchors[entry, view, :, None]
+            found[entry, view] = _covered(places[:, index[:, ~behind]], cut[~behind], height, width)
     return found
+
+
+def _corners(cells: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Of cells `(m, 3)` in a lattice of `count` points along the second and third axis, the points `(k, 3)` that are a
+    corner of any, in float32, and for each cell which of them are its eight `(8, m)`."""
+    around = torch.cartesian_prod(*3 * [torch.arange(2, device=cells.device)])
+    strides = torch.tensor([count * count, count, 1], device=cells.device)
+    number = (cells * strides).sum(dim=1) + (around * strides).sum(dim=1)[:, None]
+    layers = int(cells[:, 0].max()) + 2 if len(cells) else 0
+    wanted = torch.zeros(layers * count * count, dtype=torch.bool, device=cells.device)
+    wanted[number] = True
+    found = wanted.nonzero()[:, 0]
+    order = wanted.cumsum(0, dtype=torch.int32) - 1
+    layer, rest = torch.div(found, count * count, rounding_mode="floor"), found % (count * count)
+    corners = torch.stack([layer, torch.div(rest, count, rounding_mode="floor"), rest % count], dim=1)
+    return corners.float(), order[number]
+
+
+def _blocks(occupancy: Tensor) -> Tensor:
+    """Blocks `(batch, m, m, m)` of `SKIP` cells along an axis, m = n / SKIP rounded up, that hold an occupied cell."""
+    missing = -occupancy.shape[-1] % SKIP
+    blocks = F.pad(occupancy, (0, missing) * 3) if missing else occupancy
+    for axis in (1, 2, 3):
+        blocks = blocks.unflatten(axis, (-1, SKIP)).any(dim=axis + 1)
+    return blocks
+
+
+def _covered(places: Tensor, cut: Tensor, height: int, width: int) -> Tensor:
+    """Pixels `(height, width)` in the rectangles around groups of places, rows and columns `(2, 8, groups)`. Groups
+    that are `cut` `(groups,)` cover everything."""
+    size = places.new_tensor([[height], [width]])
+    first = (places.amin(dim=1) - SLACK).ceil().clamp(min=0)
+    last = (places.amax(dim=1) + SLACK).floor() + 1
+    first = torch.minimum(first.masked_fill(cut, 0.0), size).long()
+    last = torch.maximum(torch.minimum(last.masked_fill(cut, torch.inf), size).long(), first)
+    # one at a rectangle's first corner, taken back behind its sides: sums along both axes count rectangles
+    steps = torch.zeros(height + 1, width + 1, dtype=torch.int32, device=places.device)
+    one = torch.ones_like(first[0], dtype=torch.int32)
+    for row, column, sign in ((first, first, 1), (first, last, -1), (last, first, -1), (last, last, 1)):
+        steps.view(-1).index_add_(0, row[0] * (width + 1) + column[1], one, alpha=sign)
+    return (steps.cumsum(0).cumsum(1) > 0)[:height, :width]
 
 
 def _lookup(

@@ -26,8 +26,9 @@ from .occupancy import is_occupied
 from .sampling import bin_depths, importance_depths, stratified_depths
 
 
-# samples of a ray between two looks at its transmittance: fewer save evaluations, more save calls
-BLOCK = 12
+# samples of a ray between two looks at its transmittance: fewer save evaluations, more save calls. Of 12, 16, 24 and 32
+# this was the quickest on a CPU core
+BLOCK = 24
 
 
 def render_rays(
@@ -100,14 +101,16 @@ class _Rays(NamedTuple):
 
     def evaluate(self, samples: _Samples, depths: Tensor, inside_only: bool) -> Tensor:
         """Raw density and colour `(n, 4)` at samples of `depths` `(rays, samples)`."""
-        along = depths.reshape(-1)[samples.number][:, None] * self.directions[samples.ray]
-        points = self.origins[samples.ray] + along
+        origins, directions = (part.index_select(0, samples.ray) for part in (self.origins, self.directions))
+        points = torch.addcmul(origins, depths.reshape(-1).index_select(0, samples.number)[:, None], directions)
         output = self.folded.evaluate(points, None if self.owner is None else self.owner[samples.ray])
-        if inside_only:
-            outside = (points.abs() > self.folded.config.radius).any(dim=1)
-            if bool(outside.any()):
-                raw = output[:, :1].masked_fill(outside[:, None], OUTSIDE)
-                output = torch.cat([raw, output[:, 1:].masked_fill(outside[:, None], 0.0)], dim=1)
+        radius = self.folded.config.radius
+        if (
+            inside_only and len(points) and float(points.detach().abs().max()) > radius
+        ):  # few parts reach out of the box
+            outside = (points.detach().abs() > radius).any(dim=1, keepdim=True)
+            raw = output[:, :1].masked_fill(outside, OUTSIDE)
+            output = torch.cat([raw, output[:, 1:].masked_fill(outside, 0.0)], dim=1)
         return output
 
 
@@ -265,8 +268,10 @@ def _beside(live: Tensor) -> Tensor:
 
 def _choose(chosen: Tensor, start: int, samples: int) -> _Samples:
     """The samples that are chosen of a block `(rays, n)` that begins with sample `start` of each ray."""
-    ray, number = chosen.nonzero().unbind(1)
-    return _Samples(ray, torch.add(number, ray, alpha=samples).add_(start))
+    width = chosen.shape[1]
+    number = chosen.reshape(-1).nonzero()[:, 0]
+    ray = torch.div(number, width, rounding_mode="floor")
+    return _Samples(ray, torch.add(number, ray, alpha=samples - width).add_(start))
 
 
 def _merge(coarse: Tensor, fine: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ MIN_TRANSMITTANCE = 1e-4
 # points evaluated at a time on a CPU: large enough to keep both cores busy, small enough to stay near the caches
 CPU_CHUNK_POINTS = 2**17
 # of the samples of rays that pass near something, one in so many or fewer is evaluated
-FEW_EVALUATED = 4
+FEW_EVALUATED = 2
 # share of a GPU's free memory that one chunk may take
 GPU_MEMORY_SHARE = 0.4
 
@@ -65,9 +65,9 @@ def render(
 ) -> RenderOutput:
     """Volume-renders a batch of fields.
 
-    Without `generator` and `noise` the result is deterministic: the same call gives the same bytes. Differentiable with
-    respect to planes, MLP weights and cameras; where gradients are wanted and the rays do not fit into one chunk, each
-    chunk is computed again in the backward pass instead of being kept.
+    Without `generator` and `noise` the result is deterministic: the same call gives the same bytes. Differentiable once
+    with respect to planes, MLP weights and cameras (with `exact=True` as often as wanted); where gradients are wanted
+    and the rays do not fit into one chunk, each chunk is computed again in the backward pass instead of being kept.
 
     Where no gradients are wanted, empty space and what lies behind opaque surfaces is not evaluated: cells of the box
     that can't give an alpha above 1e-4, and samples behind a transmittance of 1e-4. Such pictures differ from exact
@@ -117,8 +117,12 @@ def render(
         with torch.autocast(field.device.type, enabled=False):
             way = _choose_way(field, chosen, bounded, exact)
             origins, directions = camera_rays(cameras, height, width, anchors, full_size)
+            looks = None
+            if way.occupancy is not None:
+                radius = float(field.config.radius)
+                looks = occupancy.occupied_pixels(way.occupancy, radius, cameras, height, width, anchors, full_size)
             color, depth, opacity = _render_views(
-                field, way, origins, directions, rgb, samples, generator, noise, chunk_size, progress, needs_grad
+                field, way, origins, directions, looks, rgb, samples, generator, noise, chunk_size, progress, needs_grad
             )
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
@@ -158,6 +162,7 @@ def _render_views(
     way: _Way,
     origins: Tensor,
     directions: Tensor,
+    looks: Tensor | None,
     rgb: Tensor,
     samples: int,
     generator: torch.Generator | None,
@@ -166,18 +171,16 @@ def _render_views(
     progress: bool,
     needs_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rays `(batch, views, height, width, 3)` and backgrounds `(batch, views, 3)` to colour `(batch, rays, 3)`, depth
-    and opacity `(batch, rays, 1)`."""
+    """Rays `(batch, views, height, width, 3)`, which of them can see anything `(batch, views, height, width)`, and
+    backgrounds `(batch, views, 3)` to colour `(batch, rays, 3)`, depth and opacity `(batch, rays, 1)`."""
     config = field.config
     batch, views, height, width, _ = origins.shape
     rays = views * height * width
     origins, directions = origins.reshape(batch, rays, 3), directions.reshape(batch, rays, 3)
     near, far, hit = ray_box_intersection(origins, directions, config.radius * config.bounds_scale)
     hit = hit & (far - near > config.min_ray_length)
-    if way.occupancy is not None:
-        with torch.no_grad():
-            radius = float(config.radius)
-            hit = hit & occupancy.touches_occupied(way.occupancy, radius, origins, directions, near, far)
+    if looks is not None:
+        hit = hit & looks.reshape(batch, rays, 1)
     jitter = _sampling_noise(config.sampling, (batch, rays), samples, generator, noise, field.device)
     rgb = rgb[:, :, None].expand(batch, views, height * width, 3).reshape(batch, rays, 3)
 
