@@ -90,17 +90,3 @@ def test_a_pool_of_another_size_is_refused(work: Path, caplog: pytest.LogCapture
     preprocessor.write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="--pool holds pictures of 32 pixels on white, the model takes"):
         train(work, "none", f"--model={tmp_path}", caplog=caplog)
-
-
-def test_as_processed_is_what_the_processor_does() -> None:
-    from lrm_hf import LRMImageProcessor
-
-    processor = LRMImageProcessor(size=32, do_normalize=True, image_mean=[0.2, 0.4, 0.6], image_std=[0.5, 0.25, 1.0])
-    picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    rgba = torch.cat([picture, torch.ones(1, 32, 32)])
-    expected = processor(
-        rgba, return_tensors="pt", do_recenter=False, do_pad=False, background_removal="none"
-    ).pixel_values
-    torch.testing.assert_close(train_lrm_lora.as_processed(picture[None], processor), expected, atol=1e-6, rtol=0)
-    plain = LRMImageProcessor(size=32)
-    assert torch.equal(train_lrm_lora.as_processed(picture[None], plain), picture[None])
