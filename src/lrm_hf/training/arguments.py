@@ -47,7 +47,9 @@ def add_run_arguments(
 
     log = parser.add_argument_group("states and logs")
     log.add_argument("--log_every", type=int, default=log_every, metavar="STEPS")
-    log.add_argument("--save_every", type=int, default=save_every, metavar="STEPS", help="between states to resume from")
+    log.add_argument(
+        "--save_every", type=int, default=save_every, metavar="STEPS", help="between states to resume from"
+    )
     log.add_argument("--keep_states", type=int, default=2, help="how many of the latest stay")
     log.add_argument(
         "--sample_every",
