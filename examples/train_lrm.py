@@ -7,8 +7,8 @@ directory that loads.
     python -m lrm_hf.training.procedural pool/procedural --num-objects 3000
     accelerate launch examples/train_lrm.py --pool pool/real pool/procedural --output_dir my-lrm
 
-The default architecture is that of the bundled model; `--config` takes another `LRMConfig` as JSON. Settings may stand in
-a YAML file (`--yaml`). A run that was interrupted goes on from its last state when the same command is given again.
+The default architecture is that of the bundled model; `--config` takes another `LRMConfig` as JSON. Settings may stand
+in a YAML file (`--yaml`). A run that was interrupted goes on from its last state when the same command is given again.
 `my-lrm/pipeline` is the last result, `my-lrm/best` the one that was best on the objects of `--validation_pool`.
 """
 

@@ -11,8 +11,8 @@ import torch
 from interrupted import interruption, run_logged
 from safetensors.torch import load_file
 
-from examples import train_lrm
 import lrm_hf
+from examples import train_lrm
 from lrm_hf import LRMModel, LRMPipeline, bundled_model, orbit_cameras
 
 

@@ -8,7 +8,6 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 from interrupted import interruption, run_logged
 from safetensors.torch import load_file
 from tiny_models import pictures, tiny_pipeline

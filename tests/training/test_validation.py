@@ -11,6 +11,7 @@ from tiny_models import tiny_config, tiny_model
 from lrm_hf import LRMImageProcessor, orbit_cameras
 from lrm_hf.training.procedural import render_pool
 from lrm_hf.training.validation import Validation
+from lrm_hf.training.view_pool import ViewPool
 from lrm_hf.training.views import ObjectViews
 
 
@@ -27,7 +28,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_score_and_sheet_are_of_what_the_model_renders(pools: list[Path]) -> None:
     model = tiny_model(tiny_config(source_camera_elevation=20.0)).train()
-    result = Validation(pools, PROCESSOR, count=3, views=2)(model)
+    result = Validation(ViewPool(pools), PROCESSOR, count=3, views=2)(model)
     assert model.training
     assert result.sheet.shape == (3 * 2 * 32, 3 * 32, 3)  # objects x (truth, ours); source and two views
 
@@ -54,26 +55,25 @@ def test_score_and_sheet_are_of_what_the_model_renders(pools: list[Path]) -> Non
     assert result.score == pytest.approx(np.mean(scores), abs=0.05)  # the sheet has 8 bits
 
 
-def test_a_perfect_model_would_score_without_bound(pools: list[Path]) -> None:
-    validation = Validation(pools[:1], PROCESSOR, count=1, views=3)
-    assert validation.truth.shape == (1, 4, 3, 32, 32) and validation.cameras.shape == (1, 4)
-    positions = validation.cameras.position[0]
+def test_the_source_comes_first_and_the_views_stand_around(pools: list[Path]) -> None:
+    validation = Validation(ViewPool(pools[:1]), PROCESSOR, count=1, views=3)
+    assert [truth.shape for truth in validation.truth] == [(4, 3, 32, 32)]
+    positions = validation.cameras[0].position
     assert float(positions[0, 0].abs()) < 1e-4 and float(positions[0, 1]) < 0  # the source is at azimuth 0
     assert len({round(float(x), 3) for x in positions[:, 0]}) == 4
 
 
 def test_objects_that_do_not_do_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="holds no .npz file"):
-        Validation([tmp_path], PROCESSOR)
     rgba, depth = torch.zeros(2, 4, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.float16)
     ObjectViews(rgba, depth, orbit_cameras(azimuths=[30.0, 60.0])).save(tmp_path / "a.npz")
-    with pytest.raises(ValueError, match="no view from azimuth 0"):
-        Validation([tmp_path], PROCESSOR)
+    with pytest.raises(ValueError, match="object 'a' has 2 views, 0 that can be a source"):
+        Validation(ViewPool([tmp_path]), PROCESSOR)
+    # in the canonical frame any view is one, and stands where the model expects it
+    cameras = Validation(ViewPool([tmp_path], frame="canonical", elevation=20.0), PROCESSOR).cameras[0]
+    expected = orbit_cameras(azimuths=[0.0, 30.0], elevation=20.0).position[0]
+    torch.testing.assert_close(cameras.position[0], expected, rtol=0, atol=1e-5)
     ObjectViews(rgba[:1], depth[:1], orbit_cameras(azimuths=[0.0])).save(tmp_path / "a.npz")
-    with pytest.raises(ValueError, match="one view only"):
-        Validation([tmp_path], PROCESSOR)
-    ObjectViews(rgba, depth, orbit_cameras(azimuths=[0.0, 60.0])).save(tmp_path / "a.npz")
-    small = ObjectViews(rgba[..., :4, :4], depth[..., :4, :4], orbit_cameras(azimuths=[0.0, 60.0]))
-    small.save(tmp_path / "b.npz")
-    with pytest.raises(ValueError, match=r"different sizes: \[4, 8\]"):
-        Validation([tmp_path], PROCESSOR)
+    with pytest.raises(ValueError, match="has 1 views, 1 that can be a source"):
+        Validation(ViewPool([tmp_path]), PROCESSOR)
+    with pytest.raises(ValueError, match="`count` must be a positive integer, got 0"):
+        Validation(ViewPool([tmp_path]), PROCESSOR, count=0)

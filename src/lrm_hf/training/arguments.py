@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from .objective import LossWeights, Objective
+from .source_frame import FRAMES
 
 
 def add_run_arguments(
@@ -22,10 +23,15 @@ def add_run_arguments(
     """Flags of data, training, states and logs: what `TrainingRun` reads. The keywords are defaults of the flags of
     their names."""
     data = parser.add_argument_group("data")
-    data.add_argument("--pool", nargs="+", required=True, help="directories with rendered views (.npz)")
+    data.add_argument(
+        "--pool", nargs="+", required=True, help="directories of any layout in docs/training_data.md, or `procedural`"
+    )
     data.add_argument("--pool_weights", nargs="+", type=float, help="how often each is drawn from; default by size")
     data.add_argument("--limit", type=int, help="use at most this many objects of each directory")
-    data.add_argument("--validation_pool", nargs="+", help="directories with views of held-out objects")
+    data.add_argument("--picture_size", type=int, help="side of the pictures in pixels; default as they are")
+    data.add_argument("--frame", choices=FRAMES, default="world", help="how an object is turned by its source view")
+    data.add_argument("--source_distance", type=float, help="scenes are scaled to have their source camera there")
+    data.add_argument("--validation_pool", nargs="+", help="directories with held-out objects")
     data.add_argument("--validation_objects", type=int, default=8, help="how many of them are looked at")
     data.add_argument("--output_dir", required=True, help="where results, states, sheets and logs go")
 

@@ -72,11 +72,22 @@ class TrainingRun:
         if not self.accelerator.is_main_process:
             logger.setLevel(logging.WARNING)
         set_seed(args.seed)
-        self.pool = ViewPool(args.pool, args.pool_weights, args.limit)
+        self.pool = self._open(args.pool, args.pool_weights)
         self.checkpoints = Checkpoints(self.accelerator, self.directory, args.keep_states)
         self.means = RunningMeans()
         self.validation: Validation | None = None
         self.name = name
+
+    def _open(self, directories: list[str], weights: list[float] | None = None) -> ViewPool:
+        args = self.args
+        return ViewPool(
+            directories,
+            weights,
+            args.limit,
+            size=args.picture_size,
+            frame=args.frame,
+            distance=args.source_distance,
+        )
 
     def _check_processor(self, processor: LRMImageProcessor) -> None:
         size = self.pool.size
@@ -96,11 +107,11 @@ class TrainingRun:
         """Puts everything in the accelerator's hands, and loads the latest state if there is one.
 
         Args:
-            model: in training mode.
+            model: in training mode; its config says at which elevation a canonical source camera stands.
             optimizers: one only with FSDP and DeepSpeed.
             processor: how the model gets its pictures.
-            write_result: writes what the run is for; gets the model, not wrapped, whole and with the averaged weights,
-                and an empty directory. Called on the main process.
+            write_result: writes what the run is for; gets the model, not wrapped, whole and with the averaged
+                weights, and a directory. Called on the main process.
 
         Raises:
             ValueError: for several optimisers where the kind of distribution takes one, for an adapter under FSDP, and if
@@ -127,9 +138,11 @@ class TrainingRun:
         self.average = WeightAverage(self.plain, args.ema_decay)
         accelerator.register_for_checkpointing(self.average, *self.schedulers)
         self.write_result = write_result
+        self.pool.elevation = self.plain.config.source_camera_elevation
         if args.sample_every:
-            directories = args.validation_pool or args.pool
-            self.validation = Validation(directories, processor, args.validation_objects)
+            pool = self._open(args.validation_pool) if args.validation_pool else self.pool
+            pool.elevation = self.pool.elevation
+            self.validation = Validation(pool, processor, args.validation_objects)
         start_trackers(accelerator, self.name, args)
         if accelerator.is_main_process:
             write_settings(args, self.directory / "settings.yaml")

@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras import Cameras
 from ..image_processing import LRMImageProcessor
 from ..rendering import render
 from .losses import psnr
 from .objective import as_processed
-from .views import ObjectViews
+from .source_frame import azimuth_of, place_source
+from .view_datasets import ViewDataset
+from .view_pool import ViewPool
 
 
 @dataclass(frozen=True)
@@ -35,47 +34,33 @@ class ValidationResult:
 
 
 class Validation:
-    """Fixed objects of view pools, seen from one picture each on white.
+    """Fixed objects, seen from one picture each on white.
 
     Args:
-        directories: with the `.npz` files that [`ObjectViews.save`] wrote.
+        pool: whose objects they are, in its frame.
         processor: of the model.
         count: objects, taken evenly from each directory in turn.
         views: novel views of each, evenly around it.
 
     Raises:
-        OSError: if a directory holds no such file.
-        ValueError: if an object has no view that can be a source (azimuth 0), or too few others, or pictures differ in
-            size.
+        OSError, ValueError: if an object can't be read, has no view that can be a source, or no other view.
     """
 
-    def __init__(
-        self,
-        directories: Sequence[str | os.PathLike[str]],
-        processor: LRMImageProcessor,
-        count: int = 8,
-        views: int = 5,
-    ) -> None:
+    def __init__(self, pool: ViewPool, processor: LRMImageProcessor, count: int = 8, views: int = 5) -> None:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"`count` must be a positive integer, got {count!r}.")
         self.processor = processor
-        rgba, cam2world, intrinsics = [], [], []
-        for number, directory in enumerate(directories):
-            files = sorted(Path(directory).glob("*.npz"))
-            if not files:
-                raise OSError(f"{os.fspath(directory)!r} holds no .npz file of rendered views.")
-            share = count // len(directories) + (number < count % len(directories))
-            positions = np.linspace(0, len(files) - 1, min(share, len(files))).round().astype(int)
-            for file in (files[position] for position in positions):
-                objects = ObjectViews.load(file)
-                chosen = torch.tensor(_source_and_others(objects.cameras, views, file))
-                rgba.append(objects.rgba[chosen].float() / 255)
-                cam2world.append(objects.cameras.cam2world[chosen])
-                intrinsics.append(objects.cameras.intrinsics[chosen])
-        sizes = {picture.shape[-1] for picture in rgba}
-        if len(sizes) != 1:
-            raise ValueError(f"`directories` hold pictures of different sizes: {sorted(sizes)}.")
-        stacked = torch.stack(rgba)
-        self.truth = stacked[:, :, :3] * stacked[:, :, 3:] + 1 - stacked[:, :, 3:]  # [objects, 1 + views, 3, h, w]
-        self.cameras = Cameras(torch.stack(cam2world), torch.stack(intrinsics))  # [objects, 1 + views]
+        rgba, cameras = [], []
+        for number, group in enumerate(pool.groups):
+            share = count // len(pool.groups) + (number < count % len(pool.groups))
+            for index in np.linspace(0, len(group) - 1, min(share, len(group))).round().astype(int).tolist():
+                chosen = _source_and_others(pool, group, index, views)
+                placed, _ = place_source(group.cameras(index), chosen[0], pool.frame, pool.elevation, pool.distance)
+                rgba.append(group.load(index, chosen).rgba.float() / 255)
+                cameras.append(placed[torch.tensor(chosen)])
+        # of each object, source first: pictures (1 + views, 3, height, width), cameras (1 + views,)
+        self.truth = [picture[:, :3] * picture[:, 3:] + 1 - picture[:, 3:] for picture in rgba]
+        self.cameras = cameras
 
     @torch.no_grad()
     def __call__(self, model: Any) -> ValidationResult:
@@ -95,22 +80,23 @@ class Validation:
             scores.append(psnr(views[1:], truth[1:]).mean())
             rows += [_in_a_row(truth), _in_a_row(views)]
         model.train(was_training)
-        sheet = torch.cat(rows, dim=1).permute(1, 2, 0)
+        widest = max(row.shape[2] for row in rows)  # an object may have fewer views than others
+        sheet = torch.cat([F.pad(row, (0, widest - row.shape[2]), value=1.0) for row in rows], dim=1)
+        sheet = sheet.permute(1, 2, 0)
         return ValidationResult(float(torch.stack(scores).mean()), (sheet * 255).round().byte().numpy())
 
 
-def _source_and_others(cameras: Cameras, views: int, file: Path) -> list[int]:
-    position = cameras.position
-    sources = ((position[:, 0].abs() < 1e-4) & (position[:, 1] < 0)).nonzero()[:, 0].tolist()
-    if not sources:
-        raise ValueError(f"{os.fspath(file)!r} has no view from azimuth 0, which a source picture needs.")
-    others = [index for index in range(len(position)) if index not in sources] or sources[1:]
-    if len(others) < 1:
-        raise ValueError(f"{os.fspath(file)!r} has one view only, and none to compare with.")
-    azimuth = torch.atan2(position[:, 0], -position[:, 1])
-    others.sort(key=lambda index: float(azimuth[index]))
+def _source_and_others(pool: ViewPool, group: ViewDataset, index: int, views: int) -> list[int]:
+    cameras = group.cameras(index)
+    sources = pool._sources(cameras).tolist()
+    if not sources or len(cameras) < 2:
+        raise ValueError(f"object {group.name(index)!r} has {len(cameras)} views, {len(sources)} that can be a source.")
+    azimuth = azimuth_of(cameras.cam2world)
+    away = [abs((float(azimuth[other] - azimuth[sources[0]]) + 180) % 360 - 180) for other in range(len(cameras))]
+    others = [other for other in range(len(cameras)) if away[other] > 1] or sources[1:]
+    others.sort(key=lambda other: float(azimuth[other]))
     evenly = np.linspace(0, len(others), min(views, len(others)), endpoint=False).astype(int)
-    return [sources[0], *(others[index] for index in evenly)]
+    return [sources[0], *(others[position] for position in evenly)]
 
 
 def _in_a_row(pictures: Tensor) -> Tensor:
