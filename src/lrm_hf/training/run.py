@@ -163,14 +163,21 @@ class TrainingRun:
         yield from range(self.first_step, self.args.max_train_steps)
 
     def batches(self, step: int, scale: int) -> Iterator[tuple[TrainingBatch, torch.Generator]]:
-        """This process's batches of a step, on its device, and the generator that draws the samples of each."""
+        """This process's batches of a step, on its device, each with the generator that draws its samples."""
         args, accelerator = self.args, self.accelerator
         for micro_step in range(args.gradient_accumulation_steps):
             number = micro_step * accelerator.num_processes + accelerator.process_index
             seed = (args.seed * 1_000_003 + step) * BATCHES_PER_STEP + number
             generator = torch.Generator().manual_seed(seed)
+            shares = {name: getattr(args, name) for name in ("own_view", "mirror", "recolor", "white", "foreground")}
             batch = self.pool.draw(
-                args.batch_size, generator, views=args.views, crop=args.crop, scale=scale, points=args.points
+                args.batch_size,
+                generator,
+                views=args.views,
+                crop=args.crop,
+                scale=scale,
+                points=args.points,
+                **shares,
             )
             batch.pixel_values = as_processed(batch.pixel_values, self.processor)
             yield to_device(batch, accelerator.device), generator
