@@ -4,9 +4,9 @@
 
     python examples/lora_demo.py OUT_DIR --replay POOL --elsewhere MESH_DIR --docs docs
 
-Makes signs, renders them, trains an adapter (examples/lora_demo.yaml), and measures base and adapted model on signs that
-were not trained on and on the objects of MESH_DIR, under the protocol `views`. POOL holds views of other objects, of
-which half of each batch is made so that the model does not forget them: the data that the base was trained on is best.
+Makes signs, renders them, trains an adapter (examples/lora_demo.yaml), and measures base and adapted model on signs
+that were not trained on and on the objects of MESH_DIR, under the protocol `views`. POOL holds views of other objects,
+of which half of each batch is made so that the model does not forget them: what the base was trained on is best.
 Whatever is there already is not made again.
 """
 
@@ -120,8 +120,8 @@ def page(results: dict[str, dict[str, Any]], facts: dict[str, Any]) -> str:
     lines = [
         "# What an adapter is good for",
         "",
-        "Road signs are sheets of metal: the bundled model, which has seen furniture and vessels, makes thick things of "
-        "them whose backs are painted like their fronts. An adapter learns better from "
+        "Road signs are sheets of metal: the bundled model, which has seen furniture and vessels, makes thick things "
+        "of them whose backs are painted like their fronts. An adapter learns better from "
         f"{TRAINED} signs, at little cost for everything else.",
         "",
         "| | objects | novel views PSNR | mask IoU | change |",
@@ -138,8 +138,8 @@ def page(results: dict[str, dict[str, Any]], facts: dict[str, Any]) -> str:
     lines += [
         "",
         f"The adapter has {facts['parameters']:,} parameters, {facts['share']:.1%} of the model's, in a file of "
-        f"{facts['bytes'] / 1e6:.2f} MB, and took {facts['seconds'] / 60:.1f} minutes of processor time to train. PSNR in "
-        f"dB under the protocol `{VIEWS.name}` ([evaluation.md](evaluation.md)).",
+        f"{facts['bytes'] / 1e6:.2f} MB, and took {facts['seconds'] / 60:.1f} minutes of processor time to train. PSNR "
+        f"in dB under the protocol `{VIEWS.name}` ([evaluation.md](evaluation.md)).",
         "",
         "![Six signs that were not trained on](lora_demo.png)",
         "",

@@ -2,7 +2,7 @@
 # Copyright 2026 The lrm_hf authors. Licensed under the Apache License, Version 2.0.
 """Road signs as mesh files, from a seed: coloured plates on a pole with a foot, their backs bare metal.
 
-    python examples/lora_demo_signs.py OUT_DIR --count 240 --seed 0
+python examples/lora_demo_signs.py OUT_DIR --count 240 --seed 0
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import trimesh
 
 # corners and turn of a plate, in degrees: disc, octagon, square, diamond, triangles
 SHAPES = ((48, 0.0), (8, 22.5), (4, 45.0), (4, 0.0), (3, 90.0), (3, -90.0))
-COLOURS = ((0.8, 0.08, 0.08), (0.1, 0.2, 0.7), (0.95, 0.75, 0.1), (0.1, 0.5, 0.2), (0.95, 0.95, 0.95), (0.9, 0.45, 0.05))
 WHITE, BLACK, RED = (0.95, 0.95, 0.95), (0.05, 0.05, 0.05), (0.75, 0.05, 0.05)
+COLOURS = ((0.8, 0.08, 0.08), (0.1, 0.2, 0.7), (0.95, 0.75, 0.1), (0.1, 0.5, 0.2), WHITE, (0.9, 0.45, 0.05))
 
 
 def sign(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -53,9 +53,7 @@ def _plate(rng: np.random.Generator, size: float, y: float, z: float, steel: np.
     return parts
 
 
-def _facing(
-    radius: float, depth: float, y: float, z: float, colour: Any, corners: int, turn: float
-) -> trimesh.Trimesh:
+def _facing(radius: float, depth: float, y: float, z: float, colour: Any, corners: int, turn: float) -> trimesh.Trimesh:
     mesh = trimesh.creation.cylinder(radius=radius, height=depth, sections=corners)
     mesh.apply_transform(trimesh.transformations.rotation_matrix(np.radians(turn), (0, 0, 1)))
     mesh.apply_translation((0, y, z))

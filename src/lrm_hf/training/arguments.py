@@ -31,7 +31,7 @@ def add_run_arguments(
     data.add_argument("--picture_size", type=int, help="side of the pictures in pixels; default as they are")
     data.add_argument("--frame", choices=FRAMES, default="world", help="how an object is turned by its source view")
     data.add_argument("--source_distance", type=float, help="scenes are scaled to have their source camera there")
-    data.add_argument("--own_view", type=float, default=0.25, help="share of objects with their source view as a target")
+    data.add_argument("--own_view", type=float, default=0.25, help="share of objects whose source is a target too")
     data.add_argument("--mirror", type=float, default=0.5, help="share of objects mirrored left to right")
     data.add_argument("--recolor", type=float, default=0.3, help="share of objects with permuted colour channels")
     data.add_argument("--white", type=float, default=0.5, help="share of targets on white, the others on any colour")

@@ -114,8 +114,8 @@ class TrainingRun:
                 weights, and a directory. Called on the main process.
 
         Raises:
-            ValueError: for several optimisers where the kind of distribution takes one, for an adapter under FSDP, and if
-                the processor's pictures are not those of the pool.
+            ValueError: for several optimisers where the kind of distribution takes one, for an adapter under FSDP, if
+                the processor's pictures are not those of the pool, and what `Validation` raises.
         """
         self._check_processor(processor)
         self.processor = processor
