@@ -74,7 +74,7 @@ def _checked(path: str, name: str, value: Any, action: argparse.Action) -> Any:
 
 
 def _converted(path: str, name: str, value: Any, action: argparse.Action) -> Any:
-    kind = action.type if callable(action.type) else str
+    kind: Any = action.type if callable(action.type) else str
     if isinstance(value, (bool, list, dict)):
         raise ValueError(f"{path!r}: {name} must be a single {kind.__name__}, got {value!r}.")
     try:

@@ -76,7 +76,8 @@ class Validation:
         for truth, cameras in zip(self.truth, self.cameras, strict=True):
             pixel_values = as_processed(truth[:1], self.processor).to(device)
             field = model.encode(pixel_values, cameras[:1].to(device))
-            views = render(field, cameras.to(device), *truth.shape[-2:], background=1.0).images[0].clamp(0, 1).cpu()
+            height, width = truth.shape[-2:]
+            views = render(field, cameras.to(device), height, width, background=1.0).images[0].clamp(0, 1).cpu()
             scores.append(psnr(views[1:], truth[1:]).mean())
             rows += [_in_a_row(truth), _in_a_row(views)]
         model.train(was_training)
