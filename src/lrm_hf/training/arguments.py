@@ -81,7 +81,9 @@ def add_loss_arguments(parser: argparse.ArgumentParser, *, variation_weight: flo
     losses = parser.add_argument_group("losses (each is logged by its name; weight 0: it is not computed)")
     losses.add_argument("--pixel_loss", choices=("mse", "l1"), default="mse", help="squared or absolute error")
     losses.add_argument("--pixel_weight", type=float, default=1.0, help="colours of the crops")
-    losses.add_argument("--opacity_loss", choices=("mse", "bce"), default="mse", help="or binary cross-entropy")
+    losses.add_argument(
+        "--opacity_loss", choices=("mse", "bce", "iou"), default="mse", help="see `losses.opacity_loss`"
+    )
     losses.add_argument("--opacity_weight", type=float, default=0.3, help="silhouette")
     losses.add_argument("--perceptual_weight", type=float, default=0.0, help="LPIPS, or a backbone's features")
     losses.add_argument(

@@ -74,7 +74,7 @@ class Objective:
         self,
         weights: LossWeights,
         pixel: Literal["mse", "l1"] = "mse",
-        opacity: Literal["mse", "bce"] = "mse",
+        opacity: Literal["mse", "bce", "iou"] = "mse",
         perceptual_backbone: str | os.PathLike[str] | None = None,
         num_samples: int | None = None,
     ) -> None:
