@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted import interruption, run_logged
+from safetensors.torch import load_file
 
+import lrm_hf
+from examples import train_lrm
 from lrm_hf import LRMModel, LRMPipeline, bundled_model, orbit_cameras
 
 
@@ -53,12 +57,10 @@ def pool(tmp_path_factory) -> Path:
     return directory
 
 
-def train(pool: Path, output: Path, *arguments: str) -> str:
-    (output / "config.json").parent.mkdir(exist_ok=True)
+def settings(pool: Path, output: Path, *arguments: str) -> list[str]:
+    output.mkdir(exist_ok=True)
     (output / "config.json").write_text(json.dumps(CONFIG))
-    command = [
-        sys.executable,
-        str(ROOT / "examples" / "train_lrm.py"),
+    return [
         f"--pool={pool}",
         f"--output_dir={output}",
         f"--config={output / 'config.json'}",
@@ -70,8 +72,19 @@ def train(pool: Path, output: Path, *arguments: str) -> str:
         "--log_every=10",
         *arguments,
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+def train(pool: Path, output: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> str:
+    """In a process of its own, or several; returns the log."""
+    script = str(ROOT / "examples" / "train_lrm.py")
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "PYTHONPATH": str(Path(lrm_hf.__file__).parents[1]),
+    }
+    command = [sys.executable, *launcher, script, *settings(pool, output, *arguments)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert run.returncode == 0, run.stderr
     return run.stderr
 
@@ -99,6 +112,44 @@ def test_it_learns_stops_goes_on_and_writes_a_pipeline(pool, tmp_path):
     log = train(pool, tmp_path, "--max_train_steps=50", "--save_every=50", "--sample_every=1000", "--scales=2")
     assert "resumed at step 40" in log
     assert json.loads((tmp_path / "progress.json").read_text())["step"] == 50
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    pool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    options = ["--max_train_steps=12", "--save_every=4", "--log_every=2", "--sample_every=6", "--report_to=none"]
+    options += ["--gradient_accumulation_steps=2", "--lift_upscales", "1", "2", f"--validation_pool={pool}"]
+    options += ["--validation_objects=2"]
+    whole = run_logged(train_lrm.main, settings(pool, tmp_path / "whole", *options), caplog)
+    with interruption(draws=2 * 7 + 1):  # in the middle of the eighth step
+        begun = run_logged(train_lrm.main, settings(pool, tmp_path / "parts", *options), caplog)
+    ended = run_logged(train_lrm.main, settings(pool, tmp_path / "parts", *options), caplog)
+    assert list(whole) == [2, 4, 6, 8, 10, 12] and list(begun) == [2, 4, 6]
+    assert list(ended) == [6, 8, 10, 12], "the last state was that of step 4"
+    assert {**begun, **ended} == whole
+    for name in ("pipeline", "best"):
+        first, second = (load_file(tmp_path / run / name / "model/model.safetensors") for run in ("whole", "parts"))
+        # one thread, the same operations in the same order: the very bytes
+        assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    assert (tmp_path / "whole/best/score.json").read_text() == (tmp_path / "parts/best/score.json").read_text()
+    assert LRMPipeline.from_pretrained(tmp_path / "parts/best").model.config.lift_upscale == 2
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_with_twice_the_accumulation(pool: Path, tmp_path: Path) -> None:
+    options = ["--max_train_steps=3", "--log_every=1", "--sample_every=0", "--batch_size=2", "--report_to=none"]
+    options += ["--mixed_precision=no", "--perceptual_weight=0", "--depth_weight=0.1"]
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    one = train(pool, tmp_path / "one", *options, "--gradient_accumulation_steps=2")
+    two = train(pool, tmp_path / "two", *options, launcher=torchrun)
+    for step in (1, 2, 3):
+        assert loss_at(two, step) == pytest.approx(loss_at(one, step), rel=2e-3)  # four digits are logged
+    first, second = (load_file(tmp_path / run / "pipeline/model/model.safetensors") for run in ("one", "two"))
+    start = LRMModel(lrm_hf.LRMConfig(**CONFIG)).state_dict()
+    # Adam's first steps are as long for a gradient that is rounding as for any other: nearly all weights, not all
+    close = torch.cat([(first[name] - second[name]).abs().flatten() < 1e-5 for name in first])
+    assert first.keys() == start.keys() and float(close.float().mean()) > 0.99
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
+from interrupted import interruption, run_logged
 from safetensors.torch import load_file
 from tiny_models import pictures, tiny_pipeline
 
@@ -27,25 +27,27 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def settings(work: Path, output: str, *arguments: str) -> list[str]:
+    return [
+        f"--model={work / 'base'}",
+        f"--pool={work / 'pool'}",
+        f"--output_dir={work / output}",
+        "--batch_size=4",
+        "--crop=12",
+        "--samples=8",
+        "--points=64",
+        "--warmup_steps=2",
+        "--learning_rate=0.01",
+        "--log_every=10",
+        *arguments,
+    ]
+
+
 def train(work: Path, output: str, *arguments: str, caplog: pytest.LogCaptureFixture) -> list[float]:
     """Returns the losses in the log."""
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        train_lrm_lora.main(
-            [
-                f"--model={work / 'base'}",
-                f"--pool={work / 'pool'}",
-                f"--output_dir={work / output}",
-                "--batch_size=4",
-                "--crop=12",
-                "--samples=8",
-                "--points=64",
-                "--warmup_steps=2",
-                "--learning_rate=0.01",
-                "--log_every=10",
-                *arguments,
-            ]
-        )
+        train_lrm_lora.main(settings(work, output, *arguments))
     lines = [record.getMessage() for record in caplog.records if " loss " in record.getMessage()]
     return [float(line.split(" loss ")[1].split()[0]) for line in lines]
 
@@ -92,15 +94,33 @@ def test_a_pool_of_another_size_is_refused(work: Path, caplog: pytest.LogCapture
         train(work, "none", f"--model={tmp_path}", caplog=caplog)
 
 
-def test_as_processed_is_what_the_processor_does() -> None:
-    from lrm_hf import LRMImageProcessor
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    work: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    options = ["--max_train_steps=8", "--save_every=3", "--log_every=1", "--sample_every=4", "--use_dora"]
+    options += [f"--validation_pool={work / 'pool'}", "--validation_objects=2", "--gradient_checkpointing"]
+    whole = run_logged(train_lrm_lora.main, settings(work, "whole", *options), caplog)
+    with interruption(draws=5):
+        begun = run_logged(train_lrm_lora.main, settings(work, "parts", *options), caplog)
+    assert not (work / "parts/adapter_model.safetensors").exists()
+    ended = run_logged(train_lrm_lora.main, settings(work, "parts", *options), caplog)
+    assert list(whole) == list(range(1, 9)) and list(begun) == [1, 2, 3, 4, 5] and list(ended) == [4, 5, 6, 7, 8]
+    assert {**begun, **ended} == whole
+    for name in ("adapter_model.safetensors", "best/adapter_model.safetensors"):
+        assert (work / "whole" / name).read_bytes() == (work / "parts" / name).read_bytes()
+    score = json.loads((work / "parts/best/score.json").read_text())
+    assert score["step"] in (4, 8) and score["score"] > 0
 
-    processor = LRMImageProcessor(size=32, do_normalize=True, image_mean=[0.2, 0.4, 0.6], image_std=[0.5, 0.25, 1.0])
-    picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    rgba = torch.cat([picture, torch.ones(1, 32, 32)])
-    expected = processor(
-        rgba, return_tensors="pt", do_recenter=False, do_pad=False, background_removal="none"
-    ).pixel_values
-    torch.testing.assert_close(train_lrm_lora.as_processed(picture[None], processor), expected, atol=1e-6, rtol=0)
-    plain = LRMImageProcessor(size=32)
-    assert torch.equal(train_lrm_lora.as_processed(picture[None], plain), picture[None])
+
+def test_settings_from_a_file(work: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    file = work / "settings.yaml"
+    file.write_text("max_train_steps: 1\nrank: 3\nsample_every: 0\nlog_every: 50\nreport_to: none\nrate: 1\n")
+    with pytest.raises(ValueError, match="unknown keys rate"):
+        train(work, "yaml", f"--yaml={file}", caplog=caplog)
+    file.write_text(file.read_text().replace("rate: 1\n", ""))
+    assert len(train(work, "yaml", f"--yaml={file}", "--log_every=1", caplog=caplog)) == 1
+    assert json.loads((work / "yaml/adapter_config.json").read_text())["r"] == 3
+    assert not (work / "yaml/logs").exists() and not list((work / "yaml").glob("sheet_*"))
+    assert "rank: 3" in (work / "yaml/settings.yaml").read_text()
