@@ -6,7 +6,7 @@
 # MESH_DIR holds the training meshes (GLB, y up, front towards +z). About 25 minutes of rendering and three hours of
 # training on one CPU core, 14 GB of memory. All parts go on where they were when the command is given again.
 # STEPS and SECOND_STEPS set the numbers of training steps, PROCEDURAL that of procedural objects in either of their two
-# pools, PYTHON the interpreter of an environment with the extra `train`.
+# pools, CALIBRATION that of the held-out ones, PYTHON the interpreter of an environment with the extra `train`.
 set -euo pipefail
 meshes=${1:?usage: $0 MESH_DIR OUTPUT_DIR}
 output=${2:?usage: $0 MESH_DIR OUTPUT_DIR}
@@ -34,3 +34,11 @@ procedural=${PROCEDURAL:-4000}
     --output_dir "$output/second" --max_train_steps "${SECOND_STEPS:-7000}" --batch_size 8 --crop 16 --save_every 250 \
     --scales 2 1 1 --warmup_steps 200 --learning_rate 1.4e-3 --muon_learning_rate 3.5e-3 \
     --occupancy_weight 0.03 --opacity_weight 1.0 --seed 7
+
+# how sure it may be of objects that it has not seen
+if [ ! -e "$output/calibrated" ]; then
+    "$python" -m lrm_hf.training.procedural "$output/pool/held" --num-objects 60 --sources 1 --targets 8 --seed 99
+    "$python" "$here/calibrate_density.py" "$output/second/pipeline" --pool "$output/pool/held" \
+        --objects "${CALIBRATION:-40}" --offsets 0 -0.2 -0.3 -0.4
+    touch "$output/calibrated"
+fi

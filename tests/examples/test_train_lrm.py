@@ -160,9 +160,10 @@ def test_the_bundled_models_recipe_runs(tmp_path):
     meshes.mkdir()
     for name, extents in (("a", (1, 2, 3)), ("b", (2, 1, 1))):
         trimesh.creation.box(extents=extents).export(meshes / f"{name}.glb")
+    sizes = {"STEPS": "2", "SECOND_STEPS": "2", "PROCEDURAL": "6", "CALIBRATION": "1"}
     result = subprocess.run(
         ["bash", str(ROOT / "examples" / "train_bundled.sh"), str(meshes), str(tmp_path / "out")],
-        env={**os.environ, "STEPS": "2", "SECOND_STEPS": "2", "PROCEDURAL": "6", "PYTHON": sys.executable},
+        env={**os.environ, **sizes, "PYTHON": sys.executable},
         capture_output=True,
         text=True,
     )
