@@ -123,8 +123,8 @@ def page(results: dict[str, dict[str, Any]], facts: dict[str, Any]) -> str:
         "Road signs are sheets of metal: the bundled model, which has seen furniture and vessels, makes thick things "
         "of them whose backs are painted like their fronts. From "
         f"{TRAINED} signs an adapter learns that they are thin, at little cost for everything else. That their backs "
-        "are bare it does not learn: the model carries colours straight from the picture into its planes, past the layers "
-        "that are adapted.",
+        "are bare it does not learn: the model carries colours straight from the picture into its planes, past "
+        "the layers that are adapted.",
         "",
         "| | objects | novel views PSNR | mask IoU | change |",
         "|---|---|---|---|---|",
