@@ -80,6 +80,7 @@ def train(pool: Path, output: Path, *arguments: str, launcher: tuple[str, ...] =
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",  # with two, of which one waits for a busy core, a step takes seconds
         "ACCELERATE_USE_CPU": "true",
         "PYTHONPATH": str(Path(lrm_hf.__file__).parents[1]),
     }
@@ -146,10 +147,9 @@ def test_two_processes_train_what_one_does_with_twice_the_accumulation(pool: Pat
     for step in (1, 2, 3):
         assert loss_at(two, step) == pytest.approx(loss_at(one, step), rel=2e-3)  # four digits are logged
     first, second = (load_file(tmp_path / run / "pipeline/model/model.safetensors") for run in ("one", "two"))
-    start = LRMModel(lrm_hf.LRMConfig(**CONFIG)).state_dict()
     # Adam's first steps are as long for a gradient that is rounding as for any other: nearly all weights, not all
     close = torch.cat([(first[name] - second[name]).abs().flatten() < 1e-5 for name in first])
-    assert first.keys() == start.keys() and float(close.float().mean()) > 0.99
+    assert first.keys() == second.keys() and float(close.float().mean()) > 0.99
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ def run_twice(arguments: list[str], **settings: str) -> None:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (source, TESTS, TESTS / "training"))),
         "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",  # with two, of which one waits for a busy core, a step takes seconds
         "ACCELERATE_USE_CPU": "true",
         **settings,
     }
