@@ -132,7 +132,8 @@ def test_metadata() -> None:
     metadata = importlib.metadata.metadata("lrm_hf")
     assert metadata["Version"] == lrm_hf.__version__
     assert set(metadata.get_all("Provides-Extra")) == set(setup["options.extras_require"])
-    extras = {"train", "evaluation", "lpips", "background", "app", "texture", "batch", "dev"}
+    extras = {"train", "evaluation", "lpips", "background", "app", "serve", "completion", "texture", "usd", "batch"}
+    extras.add("dev")
     assert set(setup["options.extras_require"]) == extras
     assert f"## [{lrm_hf.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
