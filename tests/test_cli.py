@@ -336,3 +336,18 @@ class TestProgram:
         assert len(mesh.faces) > 20
         sheet = np.asarray(PIL.Image.open(work / "out/disc_views.png"))
         assert sheet.shape == (32, 60, 3)
+
+
+def test_errors_are_red_on_a_terminal_only(monkeypatch, capsys):
+    command = ["convert", "nowhere", str(Path(__file__).parent)]  # the destination is not empty
+    assert cli.main(command) == 2
+    plain = capsys.readouterr().err
+    assert plain.startswith("lrm-hf: error:") and "\033" not in plain
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == f"\033[31m{plain.rstrip()}\033[0m\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == plain

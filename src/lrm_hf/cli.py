@@ -24,7 +24,7 @@ from .commands import (
     render_dataset,
     serve,
 )
-from .commands.common import NOTHING_DONE, one_line, say
+from .commands.common import NOTHING_DONE, complain, one_line
 
 
 # What bad input, a bad checkpoint or a missing extra raise; anything else is a defect, and shows its traceback.
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EXPECTED_ERRORS as error:
         if arguments.debug:
             raise
-        say(f"lrm-hf: error: {one_line(error)}")
+        complain(f"lrm-hf: error: {one_line(error)}")
         return NOTHING_DONE
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -102,3 +103,10 @@ def print_json(value: Any) -> None:
 
 def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
+
+
+def complain(message: str) -> None:
+    """Says what went wrong: in red on a terminal, unless `NO_COLOR` (no-color.org) is set or the terminal is dumb."""
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        message = f"\033[31m{message}\033[0m"
+    say(message)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from .common import DONE, SOME_FAILED, load_pipeline, number, one_line, print_json, say
+from .common import DONE, SOME_FAILED, complain, load_pipeline, number, one_line, print_json, say
 
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def for_each_picture(
     if arguments.json:
         print_json({"done": results, "failed": [{"picture": name, "error": text} for name, text in failures]})
     if failures:
-        say(f"lrm-hf: {len(failures)} of {len(names)} pictures failed:")
+        complain(f"lrm-hf: {len(failures)} of {len(names)} pictures failed:")
         for picture, message in failures:
             say(f"  {picture}: {message}")
     return SOME_FAILED if failures else DONE
