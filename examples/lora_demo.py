@@ -7,8 +7,8 @@
 
 Makes signs, renders them, trains an adapter (examples/lora_demo.yaml), and measures base and adapted model on signs
 that were not trained on and on the objects of MESH_DIR, under the protocol `views`. POOL holds views of other objects,
-of which three quarters of each batch are made so that the model does not forget them. They should be new to the base:
-of objects that it was trained on it is surer than it can be of others, and would become so of all.
+of which seven tenths of each batch are made so that the model does not forget them: for docs/lora_demo.md procedural
+objects that are new to the base, and real ones that it was trained on.
 Whatever is there already is not made again.
 """
 
@@ -148,9 +148,8 @@ def page(results: dict[str, dict[str, Any]], facts: dict[str, Any]) -> str:
         "![Six signs that were not trained on](lora_demo.png)",
         "",
         "The signs (`examples/lora_demo_signs.py`) are made from seeds: those that are measured have another seed than "
-        "those that were trained on. Three quarters of each batch are procedural objects, new to the base as "
-        "well: with objects that the base was trained on in their place, which it knows too well, 0.6 to 0.9 dB were "
-        "lost elsewhere. Made by",
+        "those that were trained on. Seven tenths of each batch are procedural objects, new to the base as "
+        "well, and real ones that it was trained on. Made by",
         "",
         "```bash",
         "python -m lrm_hf.training.procedural POOL --num-objects 600 --sources 2 --targets 8 --seed 5",
