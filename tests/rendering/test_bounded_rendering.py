@@ -19,7 +19,7 @@ import lrm_hf
 from lrm_hf.cameras import Cameras, look_at_cameras, orbit_cameras
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
 from lrm_hf.modeling.field import FieldMLP, TriplaneField
-from lrm_hf.rendering import RenderOutput, backends, packed, render
+from lrm_hf.rendering import RenderOutput, backends, packed, render, renderer
 from lrm_hf.rendering.folding import FoldedField
 
 
@@ -50,6 +50,32 @@ VARIANTS = [
     {"size": (16, 12), "radius": 0.8, "plane_axes": [[0, 1], [0, 2], [1, 2]]},
 ]
 CAMERAS = look_at_cameras([[0.0, -2.0, 0.3], [1.4, 1.2, -0.9], [0.2, -0.3, 0.1]], target=(0.1, 0.0, 0.05))
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_views_in_groups_are_the_same_views(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rays are listed for some views at a time: neither pictures nor noise depend on for how many."""
+    field = random_field(**options)
+    cameras = orbit_cameras(5)
+    anchors = torch.tensor([[0, 0], [3, 5], [2, 4], [1, 6], [4, 2]])
+    size: dict[str, Any] = {"anchors": anchors, "full_size": (20, 20)}
+
+    def look() -> list[RenderOutput]:
+        noise = torch.Generator().manual_seed(3)
+        return [render(field, cameras, 12, 10, **size), render(field, cameras, 12, 10, generator=noise, exact=True)]
+
+    whole = look()
+    calls: list[int] = []
+    listed = renderer.camera_rays
+    monkeypatch.setattr(renderer, "camera_rays", lambda seen, *rest: calls.append(seen.shape[1]) or listed(seen, *rest))
+    monkeypatch.setattr(renderer, "LISTED_RAYS", 2 * 2 * 12 * 10 + 1)
+    parts = look()
+    assert calls == [2, 2, 1] * 2
+    for part, expected in zip(parts, whole, strict=True):
+        assert torch.equal(part.images, expected.images)
+        assert torch.equal(part.depth, expected.depth)
+        assert torch.equal(part.opacity, expected.opacity)
+    assert float(whole[0].opacity.max()) > 0.9 and not torch.equal(whole[0].images, whole[1].images)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,8 @@ CPU_CHUNK_POINTS = 2**17
 FEW_EVALUATED = 2
 # share of a GPU's free memory that one chunk may take
 GPU_MEMORY_SHARE = 0.4
+# rays that are listed at a time, in whole views: more only cost memory
+LISTED_RAYS, GPU_LISTED_RAYS = 2**18, 2**20
 
 
 @dataclass
@@ -116,13 +119,18 @@ def render(
     try:
         with torch.autocast(field.device.type, enabled=False):
             way = _choose_way(field, chosen, bounded, exact)
-            origins, directions = camera_rays(cameras, height, width, anchors, full_size)
-            looks = None
-            if way.occupancy is not None:
-                radius = float(field.config.radius)
-                looks = occupancy.occupied_pixels(way.occupancy, radius, cameras, height, width, anchors, full_size)
-            color, depth, opacity = _render_views(
-                field, way, origins, directions, looks, rgb, samples, generator, noise, chunk_size, progress, needs_grad
+            jitter = _sampling_noise(
+                field.config.sampling, (batch, views, height * width), samples, generator, noise, field.device
+            )
+            groups = [slice(None)] if needs_grad else _groups_of_views(batch, views, height * width, field.device)
+            parts = []
+            for group in tqdm(groups, desc="Rendering", disable=not progress or len(groups) < 2, leave=False):
+                window = _Window(height, width, None if anchors is None else anchors[:, group], full_size)
+                seen = _Seen(cameras[:, group], window, rgb[:, group], [part[:, group] for part in jitter])
+                bar = progress and len(groups) == 1
+                parts.append(_render_views(field, way, seen, samples, chunk_size, bar, needs_grad))
+            color, depth, opacity = (
+                part[0] if len(part) == 1 else torch.cat(part, dim=1) for part in zip(*parts, strict=True)
             )
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
@@ -137,6 +145,12 @@ def render(
         depth.reshape(batch, views, 1, height, width),
         opacity.reshape(batch, views, 1, height, width),
     )
+
+
+def _groups_of_views(batch: int, views: int, pixels: int, device: torch.device) -> list[slice]:
+    """Views whose rays are listed at the same time: at least one, else no more rays than the limit."""
+    step = max(1, (GPU_LISTED_RAYS if device.type == "cuda" else LISTED_RAYS) // (batch * pixels))
+    return [slice(start, start + step) for start in range(0, views, step)]
 
 
 class _Way(NamedTuple):
@@ -157,32 +171,48 @@ def _choose_way(field: TriplaneField, backend: str, bounded: bool, exact: bool |
     return _Way(partial(packed.render_rays, **limits), fold(field), cells)
 
 
+class _Window(NamedTuple):
+    """The pixels of a picture that are rendered."""
+
+    height: int
+    width: int
+    anchors: Tensor | None  # [batch, views, 2]
+    full_size: tuple[int, int] | None
+
+
+class _Seen(NamedTuple):
+    """The views that are rendered at a time."""
+
+    cameras: Cameras  # [batch, views]
+    window: _Window
+    rgb: Tensor  # [batch, views, 3] backgrounds
+    jitter: list[Tensor]  # [batch, views, height * width, n] sampling noise
+
+
 def _render_views(
     field: TriplaneField,
     way: _Way,
-    origins: Tensor,
-    directions: Tensor,
-    looks: Tensor | None,
-    rgb: Tensor,
+    seen: _Seen,
     samples: int,
-    generator: torch.Generator | None,
-    noise: Sequence[Tensor] | None,
     chunk_size: int | None,
     progress: bool,
     needs_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rays `(batch, views, height, width, 3)`, which of them can see anything `(batch, views, height, width)`, and
-    backgrounds `(batch, views, 3)` to colour `(batch, rays, 3)`, depth and opacity `(batch, rays, 1)`."""
+    """Colour `(batch, rays, 3)`, depth and opacity `(batch, rays, 1)`."""
     config = field.config
-    batch, views, height, width, _ = origins.shape
+    batch, views = seen.cameras.shape
+    height, width, anchors, full_size = seen.window
     rays = views * height * width
-    origins, directions = origins.reshape(batch, rays, 3), directions.reshape(batch, rays, 3)
+    origins, directions = (
+        part.reshape(batch, rays, 3) for part in camera_rays(seen.cameras, height, width, anchors, full_size)
+    )
     near, far, hit = ray_box_intersection(origins, directions, config.radius * config.bounds_scale)
     hit = hit & (far - near > config.min_ray_length)
-    if looks is not None:
+    if way.occupancy is not None:
+        looks = occupancy.occupied_pixels(way.occupancy, float(config.radius), seen.cameras, *seen.window)
         hit = hit & looks.reshape(batch, rays, 1)
-    jitter = _sampling_noise(config.sampling, (batch, rays), samples, generator, noise, field.device)
-    rgb = rgb[:, :, None].expand(batch, views, height * width, 3).reshape(batch, rays, 3)
+    rgb = seen.rgb[:, :, None].expand(batch, views, height * width, 3).reshape(batch, rays, 3)
+    jitter = [part.flatten(1, 2) for part in seen.jitter]
 
     # rays that can hit something, packed to the front of each object's list; what is left over is the background
     count = int(hit.sum(dim=1).max())
@@ -232,7 +262,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _sampling_noise(
     sampling: str,
-    shape: tuple[int, int],
+    shape: tuple[int, int, int],
     samples: int,
     generator: torch.Generator | None,
     noise: Sequence[Tensor] | None,
@@ -244,7 +274,7 @@ def _sampling_noise(
             raise ValueError("`noise` and `generator` exclude each other.")
         if len(noise) != len(sizes):
             raise ValueError(f"`noise` must hold {len(sizes)} tensor(s) for {sampling} sampling, got {len(noise)}.")
-        if any(part.numel() != shape[0] * shape[1] * size for part, size in zip(noise, sizes, strict=True)):
+        if any(part.numel() != math.prod(shape) * size for part, size in zip(noise, sizes, strict=True)):
             raise ValueError(
                 f"`noise` must have shapes (batch, views, rays, n) with n = {sizes}, got "
                 f"{[tuple(part.shape) for part in noise]}."
