@@ -11,7 +11,8 @@ at its first view, and without. The plain way renders the first view of the orbi
 disturbs least; wall time stands beside it. `floor` is the time that the matrix products of the evaluated samples alone
 would take, at the rate of a large product on this machine.
 
-Memory is what a fresh process grows by while it works (its high-water mark), on a GPU what torch allocates.
+Memory is what a fresh process grows by while it works (its high-water mark), on a GPU what torch allocates. The plain
+way works in chunks; `one_piece_mib` is what it takes without them, measured on a strip of a view and multiplied.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from .report import memory_before, peak_memory, print_table, write_json
 
 WORKS = ("view", "orbit", "crops")
 VIEW_SIZE, ORBIT_SIZE, ORBIT_VIEWS, CROP_SIZE, CROP_VIEWS = 288, 256, 32, 128, 4
+STRIP_ROWS = 24  # of a view that is rendered in one piece
 PLAIN: dict[str, Any] = {"backend": "torch", "exact": True}
 
 
@@ -47,16 +49,18 @@ def fresh(field: TriplaneField) -> TriplaneField:
     return field[:]
 
 
-def look(field: TriplaneField, work: str, rows: int | None = None, plain: bool = False) -> RenderOutput:
+def look(
+    field: TriplaneField, work: str, rows: int | None = None, plain: bool = False, **settings: Any
+) -> RenderOutput:
     """The `view`; or the `orbit`, of which the plain way renders one picture. Both whole, or `rows` from the middle."""
     size = VIEW_SIZE if work == "view" else ORBIT_SIZE
     cameras = orbit_cameras(azimuths=[30.0], elevation=20.0) if work == "view" else orbit_cameras(ORBIT_VIEWS)
-    settings: dict[str, Any] = PLAIN if plain else {}
+    settings |= PLAIN if plain else {}
     if plain:
         cameras = cameras[:1]
     if rows is not None:
         anchor = torch.tensor([(size - rows) // 2, 0])
-        settings = settings | {"anchors": anchor, "full_size": (size, size)}
+        settings |= {"anchors": anchor, "full_size": (size, size)}
     with torch.no_grad():
         return render(field, cameras, rows or size, size, **settings)
 
@@ -137,32 +141,38 @@ def errors(found: RenderOutput, exact: RenderOutput) -> dict[str, float]:
     }
 
 
-def grown_memory(work: str, path: Path, plain: bool, device: str) -> float:
+def grown_memory(work: str, path: Path, device: str, *options: str) -> float:
     """MiB that a fresh process grows by."""
     command = [sys.executable, "-m", "benchmarks.render", os.fspath(path), "--device", device]
-    command += ["--memory-of", work] + (["--plain"] if plain else [])
+    command += ["--threads", str(torch.get_num_threads()), "--memory-of", work, *options]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{process.stderr}")
     return float(process.stdout.split()[-1])
 
 
-def report_memory(field: TriplaneField, work: str, plain: bool) -> None:
+def report_memory(field: TriplaneField, work: str, plain: bool, one_piece: bool) -> None:
     render(fresh(field), orbit_cameras(1), 8, 8, **PLAIN)  # threads and libraries
     before = memory_before(field.device)
-    if work == "crops":
+    if one_piece:
+        look(field, work, STRIP_ROWS, plain=True, chunk_size=2**30)
+    elif work == "crops":
         crops(field, **(PLAIN if plain else {}))
     else:
         look(field, work, plain=plain)
-    print(peak_memory(field.device) - before)
+    scale = VIEW_SIZE / STRIP_ROWS if one_piece else 1.0
+    print((peak_memory(field.device) - before) * scale)
 
 
 def measure(path: Path, field: TriplaneField, work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of the table for one field and one kind of work: the plain way first."""
     repetitions, rows = arguments.repetitions, arguments.plain_rows
-    memory: dict[bool, float | None] = {True: None, False: None}
+    memory: dict[str, float | None] = {}
     if not arguments.no_memory:
-        memory = {plain: grown_memory(work, path, plain, str(field.device)) for plain in memory}
+        device = str(field.device)
+        memory = {"plain": grown_memory(work, path, device, "--plain"), "default": grown_memory(work, path, device)}
+        if work == "view":
+            memory["one piece"] = grown_memory(work, path, device, "--one-piece")
     first = None
     if work == "crops":
         scale = 1.0
@@ -184,10 +194,11 @@ def measure(path: Path, field: TriplaneField, work: str, arguments: argparse.Nam
         base = {"field": path.stem, "work": work, "way": way, "processor_s": processor, "wall_s": wall}
         return base | ratios | more
 
-    found = [row("plain", plain[0] * scale, plain[1] * scale, memory_mib=memory[True])]
+    whole = {"one_piece_mib": memory["one piece"]} if "one piece" in memory else {}
+    found = [row("plain", plain[0] * scale, plain[1] * scale, memory_mib=memory.get("plain"), **whole)]
     if first is not None:
         found.append(row("default, first", first[0], first[1]))
-    more: dict[str, Any] = {"memory_mib": memory[False]} | errors(compared, plain[2])
+    more: dict[str, Any] = {"memory_mib": memory.get("default")} | errors(compared, plain[2])
     if samples is not None:
         floor = samples * operations_per_sample(field) / matmul_rate(field.device)
         more |= {"evaluated": samples, "floor_s": floor}
@@ -207,11 +218,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument("--memory-of", choices=WORKS, help=argparse.SUPPRESS)
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--one-piece", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
-        report_memory(TriplaneField.load(arguments.fields[0], arguments.device), arguments.memory_of, arguments.plain)
+        field = TriplaneField.load(arguments.fields[0], arguments.device)
+        report_memory(field, arguments.memory_of, arguments.plain, arguments.one_piece)
         return 0
     rows: list[dict[str, Any]] = []
     for path in arguments.fields:

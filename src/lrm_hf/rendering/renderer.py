@@ -27,7 +27,7 @@ MIN_TRANSMITTANCE = 1e-4
 # points evaluated at a time on a CPU: large enough to keep both cores busy, small enough to stay near the caches
 CPU_CHUNK_POINTS = 2**17
 # of the samples of rays that pass near something, one in so many or fewer is evaluated
-FEW_EVALUATED = 2
+FEW_EVALUATED = 3
 # share of a GPU's free memory that one chunk may take
 GPU_MEMORY_SHARE = 0.4
 # rays that are listed at a time, in whole views: more only cost memory
