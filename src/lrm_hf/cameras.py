@@ -87,7 +87,7 @@ class Cameras:
             )
         focal = torch.stack([self.intrinsics[..., 0, 0], self.intrinsics[..., 1, 1]], dim=-1)
         if bool((focal <= 0).any()):
-            raise ValueError("`intrinsics` must have positive focal lengths.")
+            raise ValueError(f"`intrinsics` must have positive focal lengths, got {float(focal.min()):g}.")
         return self
 
     @property

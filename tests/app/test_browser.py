@@ -29,6 +29,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SWITCHES = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 # milliseconds; only ever waited for where something is broken, or the machine is very busy
 PATIENCE = 240_000
+# pixels at the top of the viewer
+STRIP = 50
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +92,10 @@ def generate(page: Any) -> None:
 
 
 def drawn(page: Any) -> np.ndarray:
-    """What the 3D viewer shows, float in [0, 1]."""
+    """What the 3D viewer shows, float in [0, 1], without the strip in which its label and buttons lie over it."""
     canvas = page.locator("#viewer canvas")
     canvas.scroll_into_view_if_needed()
-    return np.asarray(PIL.Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")) / 255
+    return np.asarray(PIL.Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))[STRIP:] / 255
 
 
 def keep_screenshots(page: Any, name: str) -> None:
