@@ -160,7 +160,7 @@ def test_the_bundled_models_recipe_runs(tmp_path):
     meshes.mkdir()
     for name, extents in (("a", (1, 2, 3)), ("b", (2, 1, 1))):
         trimesh.creation.box(extents=extents).export(meshes / f"{name}.glb")
-    sizes = {"STEPS": "2", "SECOND_STEPS": "2", "THIRD_STEPS": "2", "PROCEDURAL": "6", "CALIBRATION": "1"}
+    sizes = {"STEPS": "2", "SECOND_STEPS": "2", "PROCEDURAL": "6", "CALIBRATION": "1"}
     result = subprocess.run(
         ["bash", str(ROOT / "examples" / "train_bundled.sh"), str(meshes), str(tmp_path / "out")],
         env={**os.environ, **sizes, "PYTHON": sys.executable},
@@ -168,7 +168,7 @@ def test_the_bundled_models_recipe_runs(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    pipe = LRMPipeline.from_pretrained(tmp_path / "out" / "third" / "pipeline")
+    pipe = LRMPipeline.from_pretrained(tmp_path / "out" / "second" / "pipeline")
     bundled = LRMModel.from_pretrained(bundled_model())
     assert {name: p.shape for name, p in pipe.model.named_parameters()} == {
         name: p.shape for name, p in bundled.named_parameters()
