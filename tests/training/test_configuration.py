@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lrm_hf.training.arguments import add_run_arguments
 from lrm_hf.training.configuration import parse_settings, write_settings
 
 
@@ -70,3 +71,18 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     write_settings(args, tmp_path / "settings.yaml")
     again = parse_settings(parser(), ["--yaml", str(tmp_path / "settings.yaml")])
     assert {**vars(again), "yaml": None} == {**vars(args), "yaml": None}
+
+
+@pytest.mark.parametrize("name", ["batch_size", "crop", "limit", "max_train_steps", "save_every", "views"])
+def test_counts_of_nothing_are_refused_by_name(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = argparse.ArgumentParser()
+    defaults = dict.fromkeys(("max_train_steps", "warmup_steps", "log_every", "save_every", "sample_every"), 10)
+    add_run_arguments(made, learning_rate=1e-3, ema_decay=0.9, **defaults)
+    given = ["--pool", "a", "--output_dir", "b"]
+    with pytest.raises(SystemExit):
+        parse_settings(made, [*given, f"--{name}", "0"])
+    assert f"argument --{name}: '0' is not a whole number of at least 1" in capsys.readouterr().err
+    made = argparse.ArgumentParser()
+    add_run_arguments(made, learning_rate=1e-3, ema_decay=0.9, **defaults)
+    with pytest.raises(ValueError, match=f"{name} must be a single positive_integer, got -2"):
+        parse_settings(made, [*given, "--yaml", write(tmp_path / "a.yaml", f"{name}: -2")])

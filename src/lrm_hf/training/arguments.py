@@ -9,6 +9,14 @@ from .objective import LossWeights, Objective
 from .source_frame import FRAMES
 
 
+def positive_integer(text: str) -> int:
+    """The type of flags that count something, which there must be at least one of."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
 def add_run_arguments(
     parser: argparse.ArgumentParser,
     *,
@@ -27,8 +35,10 @@ def add_run_arguments(
         "--pool", nargs="+", required=True, help="directories of any layout in docs/training_data.md, or `procedural`"
     )
     data.add_argument("--pool_weights", nargs="+", type=float, help="how often each is drawn from; default by size")
-    data.add_argument("--limit", type=int, help="use at most this many objects of each directory")
-    data.add_argument("--picture_size", type=int, help="side of the pictures in pixels; default as they are")
+    data.add_argument("--limit", type=positive_integer, help="use at most this many objects of each directory")
+    data.add_argument(
+        "--picture_size", type=positive_integer, help="side of the pictures in pixels; default as they are"
+    )
     data.add_argument("--frame", choices=FRAMES, default="world", help="how an object is turned by its source view")
     data.add_argument("--source_distance", type=float, help="scenes are scaled to have their source camera there")
     data.add_argument("--own_view", type=float, default=0.25, help="share of objects whose source is a target too")
@@ -37,17 +47,17 @@ def add_run_arguments(
     data.add_argument("--white", type=float, default=0.5, help="share of targets on white, the others on any colour")
     data.add_argument("--foreground", type=float, default=0.7, help="share of crops that are centred on the object")
     data.add_argument("--validation_pool", nargs="+", help="directories with held-out objects")
-    data.add_argument("--validation_objects", type=int, default=8, help="how many of them are looked at")
+    data.add_argument("--validation_objects", type=positive_integer, default=8, help="how many of them are looked at")
     data.add_argument("--output_dir", required=True, help="where results, states, sheets and logs go")
 
     run = parser.add_argument_group("training")
-    run.add_argument("--max_train_steps", type=int, default=max_train_steps)
-    run.add_argument("--batch_size", type=int, default=8, help="objects per process and batch")
-    run.add_argument("--gradient_accumulation_steps", type=int, default=1, help="batches per step")
-    run.add_argument("--views", type=int, default=2, help="target views per object")
-    run.add_argument("--crop", type=int, default=20, help="side of the target crops in pixels")
-    run.add_argument("--samples", type=int, default=20, help="samples per ray in training")
-    run.add_argument("--points", type=int, default=2048, help="points per object with known occupancy")
+    run.add_argument("--max_train_steps", type=positive_integer, default=max_train_steps)
+    run.add_argument("--batch_size", type=positive_integer, default=8, help="objects per process and batch")
+    run.add_argument("--gradient_accumulation_steps", type=positive_integer, default=1, help="batches per step")
+    run.add_argument("--views", type=positive_integer, default=2, help="target views per object")
+    run.add_argument("--crop", type=positive_integer, default=20, help="side of the target crops in pixels")
+    run.add_argument("--samples", type=positive_integer, default=20, help="samples per ray in training")
+    run.add_argument("--points", type=positive_integer, default=2048, help="points per object with known occupancy")
     run.add_argument("--learning_rate", type=float, default=learning_rate, help="of AdamW")
     run.add_argument("--warmup_steps", type=int, default=warmup_steps, help="then a cosine to 2 %% of the rate")
     run.add_argument("--max_grad_norm", type=float, default=1.0, help="gradients are scaled down to this norm")
@@ -57,11 +67,11 @@ def add_run_arguments(
     run.add_argument("--seed", type=int, default=0)
 
     log = parser.add_argument_group("states and logs")
-    log.add_argument("--log_every", type=int, default=log_every, metavar="STEPS")
+    log.add_argument("--log_every", type=positive_integer, default=log_every, metavar="STEPS")
     log.add_argument(
-        "--save_every", type=int, default=save_every, metavar="STEPS", help="between states to resume from"
+        "--save_every", type=positive_integer, default=save_every, metavar="STEPS", help="between states to resume from"
     )
-    log.add_argument("--keep_states", type=int, default=2, help="how many of the latest stay")
+    log.add_argument("--keep_states", type=positive_integer, default=2, help="how many of the latest stay")
     log.add_argument(
         "--sample_every",
         type=int,
