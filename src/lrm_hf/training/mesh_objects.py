@@ -53,12 +53,65 @@ class MeshObject:
     def stretch(self, factors: np.ndarray) -> MeshObject:
         """The object scaled by `factors` `(3,)` along the axes, then all over, so that half its box's diagonal is 1
         again."""
-        triangles = self.triangles.astype(np.float64) * factors
-        stretched = MeshObject(triangles, self.uv, self.colours, self.texture_index, self.textures)
-        low, high = stretched.bounds
+        return self._reshaped(self.triangles.astype(np.float64) * factors)
+
+    def warp(self, shape: MeshWarp) -> MeshObject:
+        """The object in other proportions, then scaled all over as in `stretch`. Only corners move: what is straight
+        within a triangle stays so."""
+        low, high = self.bounds.astype(np.float64)
+        half = np.maximum((high - low) / 2, 1e-9)
+        return self._reshaped(shape((self.triangles.astype(np.float64) - (low + high) / 2) / half) * half)
+
+    def _reshaped(self, triangles: np.ndarray) -> MeshObject:
+        reshaped = MeshObject(triangles, self.uv, self.colours, self.texture_index, self.textures)
+        low, high = reshaped.bounds
         half_diagonal = np.linalg.norm(high - low) / 2
-        stretched.triangles = ((triangles - (low + high) / 2) / half_diagonal).astype(np.float32)
-        return stretched
+        reshaped.triangles = ((triangles - (low + high) / 2) / half_diagonal).astype(np.float32)
+        return reshaped
+
+
+@dataclass(frozen=True)
+class MeshWarp:
+    """A map of the box [-1, 1]^3 that makes an object another one of its kind: a chair with a higher seat, a lamp with
+    a wider shade. Left and right stay alike, and nothing is turned inside out.
+
+    Attributes:
+        ends: `(3,)` along each axis, the coordinate u moves by `ends * sin(pi u) / pi`: slower or faster at both ends.
+        middle: `(3,)` and by `middle * (1 - u^2) / 2`: the middle moves up or down. That of x is taken as 0.
+        taper: `(2,)` factors `exp(taper * z)` on x and y.
+        waist: `(2,)` factors `exp(waist * (z^2 - 1/2))` on x and y.
+        wedge: a factor `exp(wedge * y)` on x.
+        lean: y moves by `lean * z`.
+
+    Raises:
+        ValueError: if `|ends| + |middle|` reaches 1 along an axis, where the map would fold.
+    """
+
+    ends: np.ndarray
+    middle: np.ndarray
+    taper: np.ndarray
+    waist: np.ndarray
+    wedge: float
+    lean: float
+
+    def __post_init__(self) -> None:
+        if (np.abs(self.ends) + np.abs(self.middle)).max() >= 1:
+            raise ValueError(f"`ends` {self.ends} and `middle` {self.middle} must stay below 1 together.")
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Points `(..., 3)` in [-1, 1], x right, y backwards, z up, to where they go."""
+        middle = self.middle * [0, 1, 1]
+        x, y, z = np.moveaxis(points + self.ends * np.sin(np.pi * points) / np.pi + middle * (1 - points**2) / 2, -1, 0)
+        across = np.exp(np.multiply.outer(z, self.taper) + np.multiply.outer(z**2 - 0.5, self.waist))
+        return np.stack([x * across[..., 0] * np.exp(self.wedge * y), y * across[..., 1] + self.lean * z, z], axis=-1)
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, strength: float) -> MeshWarp:
+        """A random one; `strength` in [0, 0.5) bounds `ends` and `middle`, half of it the others."""
+        ends, middle = rng.uniform(-strength, strength, (2, 3))
+        taper, waist = rng.uniform(-strength / 2, strength / 2, (2, 2))
+        wedge, lean = rng.uniform(-strength / 2, strength / 2, 2)
+        return cls(ends, middle, taper, waist, float(wedge), float(lean))
 
 
 def load_object(path: str | os.PathLike, normalize: bool = True) -> MeshObject:

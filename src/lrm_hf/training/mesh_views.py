@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ..cameras import DEFAULT_DISTANCE, DEFAULT_FOCAL, Cameras, camera_rays, orbit_cameras, project_points
-from .mesh_objects import MESH_SUFFIXES, MeshObject, load_object
+from .mesh_objects import MESH_SUFFIXES, MeshObject, MeshWarp, load_object
 from .views import ObjectViews, shade
 
 
@@ -128,12 +128,13 @@ def training_object(
     seed: int = 0,
     fronts: int = 1,
     stretch: float = 0.0,
+    warp: float = 0.0,
 ) -> MeshObject:
     """A variant of the object in a file.
 
     Variant 0 is the object as it is. Others are stretched along each axis by factors whose logarithms are uniform in
-    `[-stretch, stretch]`, and, from number `fronts` on, turned about z by a uniform angle. `sources` and `targets` are
-    those of `training_cameras`, which draws from the same numbers.
+    `[-stretch, stretch]`, warped (`MeshWarp.draw` of strength `warp`), and, from number `fronts` on, turned about z by
+    a uniform angle. `sources` and `targets` are those of `training_cameras`, which draws from the same numbers.
     """
     rng = _rng(path, variant, seed)
     yaw = rng.uniform(0, 360)
@@ -141,6 +142,8 @@ def training_object(
     mesh_object = load_object(path)
     if variant and stretch:
         mesh_object = mesh_object.stretch(np.exp(rng.uniform(-stretch, stretch, 3)))
+    if variant and warp:
+        mesh_object = mesh_object.warp(MeshWarp.draw(rng, warp))
     if variant >= fronts:
         mesh_object = mesh_object.rotate_about_z(yaw)
     return mesh_object
@@ -156,12 +159,13 @@ def render_training_views(
     seed: int = 0,
     fronts: int = 1,
     stretch: float = 0.0,
+    warp: float = 0.0,
     distance: float = DEFAULT_DISTANCE,
     focal: float = DEFAULT_FOCAL,
 ) -> ObjectViews:
     """The training views of one file: `training_object` from `training_cameras`."""
     cameras = training_cameras(path, variant, sources, targets, seed, distance, focal)
-    mesh_object = training_object(path, variant, sources, targets, seed, fronts, stretch)
+    mesh_object = training_object(path, variant, sources, targets, seed, fronts, stretch, warp)
     return render_views(mesh_object, cameras, size, antialias)
 
 
@@ -334,10 +338,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--stretch", type=float, default=0.0, help="largest logarithm of a variant's stretch along an axis (default 0)"
     )
+    parser.add_argument("--warp", type=float, default=0.0, help="strength of a variant's change of shape (default 0)")
     parser.add_argument("--limit", type=_at_least(1), default=None, help="only the first N objects")
     options = parser.parse_args(arguments)
     if not 0 <= options.stretch <= 1:
         parser.error(f"--stretch must lie in [0, 1], got {options.stretch}")
+    if not 0 <= options.warp < 0.5:
+        parser.error(f"--warp must lie in [0, 0.5), got {options.warp}")
     if not options.source.is_dir():
         parser.error(f"SRC_DIR {os.fspath(options.source)!r} is not a folder")
     paths = sorted(path for path in options.source.iterdir() if path.suffix.lower() in MESH_SUFFIXES)
@@ -355,7 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     todo = [job for job in jobs if not job[1].exists()]
     print(f"{len(todo)} of {len(jobs)} files to render", flush=True)
-    names = ("size", "antialias", "sources", "targets", "seed", "fronts", "stretch")
+    names = ("size", "antialias", "sources", "targets", "seed", "fronts", "stretch", "warp")
     settings = {name: getattr(options, name) for name in names}
     failed = 0
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
