@@ -89,6 +89,12 @@ def test_generate_then_everything_else_without_the_model(
     video = client.predict(number=0, api_name="/turntable")
     assert Path(video["video"] if isinstance(video, dict) else video).suffix == ".mp4"
     assert len(client.predict(number=0, api_name="/files")) == 7  # with the turntable
+    # a choice as the API announces it
+    choices = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/mesh"]["parameters"]
+    texture = next(parameter for parameter in choices if parameter["parameter_name"] == "texture")
+    assert "'512'" in texture["python_type"]["type"]
+    path, _ = client.predict(number=0, resolution=16, target_faces=3000, texture="512", api_name="/mesh")
+    assert trimesh.load(path, force="mesh").visual.material.baseColorTexture.size == (512, 512)
 
 
 def test_several_pictures_are_several_objects(page: Page) -> None:

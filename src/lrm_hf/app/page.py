@@ -169,9 +169,10 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                         0, 200_000, value=40_000, step=1000, label="Faces at most", info="0: all there are"
                     )
                     texture = gr.Dropdown(
-                        [("colours of the vertices", 0)]
-                        + [(f"{side} x {side} pixels", side) for side in TEXTURES if side <= limits.texture],
-                        value=0,
+                        # strings: the API tells its clients that choices are, whatever they are
+                        [("colours of the vertices", "0")]
+                        + [(f"{side} x {side} pixels", str(side)) for side in TEXTURES if side <= limits.texture],
+                        value="0",
                         label="Texture",
                     )
                     extras = gr.CheckboxGroup(
@@ -205,7 +206,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             background: str,
             resolution: float,
             target_faces: float,
-            texture: int,
+            texture: str,
             extras: list[str],
             kept: tuple[str, ...],
             progress: Any = gr.Progress(),  # noqa: B008
@@ -220,7 +221,7 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
                 cut_out,
                 foreground_ratio,
                 background,
-                mesh_settings(resolution, target_faces, texture, extras),
+                mesh_settings(resolution, target_faces, int(texture), extras),
                 kept,
                 progress,
             )
@@ -231,12 +232,12 @@ def create_page(studio: Studio, max_queue: int = 20) -> gr.Blocks:
             number: int,
             resolution: float,
             target_faces: float,
-            texture: int,
+            texture: str,
             extras: list[str],
             progress: Any = gr.Progress(),  # noqa: B008
         ) -> tuple[str, str]:
             """The mesh of an object that this session has generated, without running the model again."""
-            settings = mesh_settings(resolution, target_faces, texture, extras)
+            settings = mesh_settings(resolution, target_faces, int(texture), extras)
             path, text = actions.mesh(kept, number, settings, progress)
             return str(path), text
 
