@@ -10,7 +10,8 @@ that it is a sum of rows as in the forward pass and has one order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ MLP_POINTS = 2**13
 
 
 def locate(config: TriplaneFieldConfig, planes: Tensor, points: Tensor, owner: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Where points lie among the texels of folded planes.
+    """Which texels of folded planes lie around points: four in each plane, those of a corner side by side.
 
     Args:
         planes: `(batch, 3, height + 2, width + 2, hidden)`, of which only the shape counts.
@@ -33,46 +34,79 @@ def locate(config: TriplaneFieldConfig, planes: Tensor, points: Tensor, owner: T
         owner: `(n,)` batch entries; none for a batch of one.
 
     Returns:
-        first: `(3, n)` for each plane the row of `planes.flatten(0, 3)` that holds the first of the four texels around
-        a point; the others are found by adding `corner_offsets`. shares: `(4, 3, n)` of the four, differentiable.
+        rows: `(n, 12)` of `planes.flatten(0, 3)`, by corner and plane; the other corners' are those of the first three
+            and `corner_offsets`. shares: `(n, 12)` of these texels, differentiable.
     """
-    rows, columns = planes.shape[2], planes.shape[3]
-    integer = torch.int32 if planes[..., 0].numel() < 2**31 else torch.int64
-    horizontal, vertical = (list(axes) for axes in zip(*(config.plane_axes or ()), strict=True))
-    column, across = _texels(points, columns - 2, config.radius, integer)
-    row, up = (column, across) if rows == columns else _texels(points, rows - 2, config.radius, integer)
-    plane = torch.arange(3, dtype=integer, device=points.device)[:, None] * (rows * columns)
-    first = torch.add(column[horizontal] + plane, row[vertical], alpha=columns)
+    height, width = planes.shape[2], planes.shape[3]
+    # products with small matrices of zeros and ones put numbers where they belong, quicker than indexing does; in
+    # float64, whose products no setting of torch makes less than exact
+    exact = torch.float32 if points.device.type == "mps" else torch.float64
+    axes = tuple(tuple(pair) for pair in config.plane_axes or ())
+    table = _corner_table(axes, height, width, points.device, exact)
+    column, across = _texels(points, width - 2, config.radius, exact)
+    if height == width:
+        up, rows = across, torch.addmm(table.first, column, table.both)
+    else:
+        row, up = _texels(points, height - 2, config.radius, exact)
+        rows = torch.addmm(torch.addmm(table.first, column, table.columns), row, table.rows)
+    rows = rows.to(torch.int32 if planes[..., 0].numel() < 2**31 else torch.int64)
     if owner is not None:
-        first = first + owner.to(integer) * (3 * rows * columns)
-    return first, (up[:, None, vertical] * across[None, :, horizontal]).flatten(0, 1)
+        rows += (owner * (3 * height * width)).to(rows.dtype)[:, None]
+    beside = torch.addmm(table.at_left, across, table.leftward)
+    above = torch.addmm(table.at_top, up, table.upward)
+    return rows, (above * beside).to(points.dtype)
+
+
+class _CornerTable(NamedTuple):
+    """What `locate` multiplies with: `(3, 12)` by axis, and what it adds to that: `(12,)`."""
+
+    first: Tensor  # the plane's first row in the table, and the corner's offset
+    columns: Tensor
+    rows: Tensor
+    both: Tensor  # their sum
+    at_left: Tensor
+    leftward: Tensor
+    at_top: Tensor
+    upward: Tensor
+
+
+@lru_cache(maxsize=16)
+def _corner_table(
+    axes: tuple[tuple[int, ...], ...], height: int, width: int, device: torch.device, dtype: torch.dtype
+) -> _CornerTable:
+    vectors, matrices = torch.zeros(3, 4, 3, dtype=dtype), torch.zeros(4, 3, 4, 3, dtype=dtype)
+    first, at_left, at_top = vectors
+    columns, rows, leftward, upward = matrices
+    for corner in range(4):
+        lower, right = divmod(corner, 2)
+        for plane, (horizontal, vertical) in enumerate(axes):
+            first[corner, plane] = (plane * height + lower) * width + right
+            columns[horizontal, corner, plane] = 1
+            rows[vertical, corner, plane] = width
+            # the texel before a point has one minus the share of the next
+            at_left[corner, plane], leftward[horizontal, corner, plane] = (0, 1) if right else (1, -1)
+            at_top[corner, plane], upward[vertical, corner, plane] = (0, 1) if lower else (1, -1)
+    parts = (first, columns, rows, columns + rows, at_left, leftward, at_top, upward)
+    return _CornerTable(*(part.flatten(-2).to(device) for part in parts))
 
 
 def corner_offsets(planes: Tensor) -> tuple[int, int, int, int]:
     return (0, 1, planes.shape[3], planes.shape[3] + 1)
 
 
-def _texels(points: Tensor, size: int, radius: float, integer: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Along each axis, the number of the texel before each point `(3, n)`, the rim counting as 0, and the shares of
-    that texel and of the next `(2, 3, n)`."""
-    position = points.t().contiguous() * (size / (2 * radius)) + (size / 2 + 0.5)
+def _texels(points: Tensor, size: int, radius: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Along each axis, the number of the texel before each point `(n, 3)`, the rim counting as 0, and the share of the
+    next `(n, 3)`."""
     # the rim of zeros takes what lies beyond the outermost texels
-    position = position.clamp(0.0, size + 1.0)
+    position = (points * (size / (2 * radius))).add_(size / 2 + 0.5).clamp_(0.0, size + 1.0)
     before = position.detach().floor().clamp_(max=float(size))
-    share = position - before
-    return before.to(integer), torch.stack([1 - share, share])
+    return before.to(dtype), (position - before).to(dtype)
 
 
-def sum_of_texels(planes: Tensor, first: Tensor, shares: Tensor) -> Tensor:
+def sum_of_texels(planes: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
     """Bilinear samples of the three planes, summed: `(n, hidden)`. No gradients flow."""
-    offsets = torch.tensor(corner_offsets(planes), dtype=first.dtype, device=first.device)
-    rows = (first + offsets[:, None, None]).flatten(0, 1).t().contiguous()  # [n, 12]
-    return F.embedding_bag(
-        rows,
-        planes.detach().reshape(-1, planes.shape[-1]),
-        mode="sum",
-        per_sample_weights=shares.detach().flatten(0, 1).t().contiguous(),
-    )
+    table = planes.detach().reshape(-1, planes.shape[-1])
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=shares.detach())
 
 
 def differentiable_outputs(
@@ -151,9 +185,9 @@ def _gradient_of_planes(
     config: TriplaneFieldConfig, points: Tensor, owner: Tensor | None, planes: Tensor, gradient: Tensor
 ) -> Tensor:
     """From that of the sums of texels `(n, hidden)`."""
-    first, shares = locate(config, planes, points, owner)
+    rows, shares = locate(config, planes, points, owner)
     table_rows = planes[..., 0].numel()
-    place, order = first.flatten().sort(stable=True)
+    place, order = rows[:, :3].t().flatten().sort(stable=True)
     starts = torch.searchsorted(place, torch.arange(table_rows, dtype=place.dtype, device=place.device))
     point = torch.arange(len(points), device=place.device).repeat(3)[order].to(place.dtype)
     sums = planes.new_zeros(table_rows, planes.shape[-1])
@@ -163,7 +197,7 @@ def _gradient_of_planes(
             gradient,
             starts.to(place.dtype),
             mode="sum",
-            per_sample_weights=shares[corner].detach().flatten()[order],
+            per_sample_weights=shares.detach()[:, 3 * corner : 3 * corner + 3].t().flatten()[order],
         )
         # texels that the offset would carry off the table are the first of no point
         sums[offset:] += of_corner[: table_rows - offset]
@@ -178,11 +212,8 @@ def _gradient_of_points(
     for part in _pieces(len(points)):
         with torch.enable_grad():
             moved = points[part].detach().requires_grad_()
-            first, shares = locate(config, planes, moved, _part(owner, part))
-        of_shares = torch.empty_like(shares)
-        for plane in range(3):
-            for corner, offset in enumerate(corner_offsets(planes)):
-                of_shares[corner, plane] = (table[(first[plane] + offset).long()] * gradient[part]).sum(dim=1)
+            rows, shares = locate(config, planes, moved, _part(owner, part))
+        of_shares = torch.stack([(table[row.long()] * gradient[part]).sum(dim=1) for row in rows.unbind(1)], dim=1)
         (found[part],) = torch.autograd.grad(shares, moved, of_shares)
     return found
 

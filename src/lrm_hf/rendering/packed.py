@@ -88,8 +88,10 @@ class _Rays(NamedTuple):
     limit: float  # optical depth behind which nothing is seen
 
     def part(self, index: Tensor) -> _Rays:
-        owner = None if self.owner is None else self.owner[index]
-        return self._replace(origins=self.origins[index], directions=self.directions[index], owner=owner)
+        origins, directions = (part.index_select(0, index) for part in (self.origins, self.directions))
+        return self._replace(
+            origins=origins, directions=directions, owner=None if self.owner is None else self.owner[index]
+        )
 
     def live(self, depths: Tensor) -> Tensor:
         """`(rays, samples)` bool: samples in occupied cells."""
@@ -156,12 +158,14 @@ def _importance(
     u = jitter[1].sort(dim=-1).values if jitter else middle_u(coarse)
     coarse_live = rays.live(coarse)
     seen = _seen(rays, coarse, coarse_live, u, same_spacing=not jitter)
-    rays, coarse, coarse_live, u = rays.part(seen), coarse[seen], coarse_live[seen], u[seen]
+    rays = rays.part(seen)
+    coarse, coarse_live, u = (part.index_select(0, seen) for part in (coarse, coarse_live, u))
 
     raw = torch.full_like(coarse, OUTSIDE, requires_grad=False)
     known = torch.zeros_like(coarse_live)
     first, first_output, optical = _march(rays, coarse, raw, _beside(coarse_live), known)
-    fine = importance_depths(coarse, compositing_weights(optical, torch.ones_like(optical))[:, :-1], u)
+    one = optical.new_ones(())  # an optical depth is density times length already
+    fine = importance_depths(coarse, compositing_weights(optical, one)[:, :-1], u)
 
     # both are ascending: where each goes in the list of all
     number = torch.arange(half, device=near.device)
@@ -182,7 +186,7 @@ def _importance(
         pieces = _choose(known[:, :-1] & known[:, 1:], 0, samples)
         optical = torch.zeros_like(raw).index_copy(0, pieces.number, _optical(rays, raw, depths, pieces))
         optical = optical.view(depths.shape)
-    weights = compositing_weights(optical, torch.ones_like(optical))
+    weights = compositing_weights(optical, one)
     # a piece has the mean of its ends' colours and depths: half of its weight goes to each
     ends = 0.5 * (weights + torch.nn.functional.pad(weights[:, :-1], (1, 0)))
     return seen, *_accumulate(ends, depths, found, output)
@@ -242,14 +246,15 @@ def _march(rays: _Rays, depths: Tensor, raw: Tensor, wanted: Tensor, known: Tens
 
 def _optical(rays: _Rays, raw: Tensor, depths: Tensor, pieces: _Samples) -> Tensor:
     """Optical depth of pieces between a sample and the next, whose raw densities are averaged first."""
-    density = rays.folded.density_from_raw(0.5 * (raw[pieces.number] + raw[pieces.number + 1]))
-    flat = depths.reshape(-1)
-    return density * (flat[pieces.number + 1] - flat[pieces.number]).clamp(min=0)  # ascending up to rounding
+    number, after, flat = pieces.number, pieces.number + 1, depths.reshape(-1)
+    density = rays.folded.density_from_raw(0.5 * (raw.index_select(0, number) + raw.index_select(0, after)))
+    # ascending up to rounding
+    return density * (flat.index_select(0, after) - flat.index_select(0, number)).clamp(min=0)
 
 
 def _accumulate(weights: Tensor, depths: Tensor, found: _Samples, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Colour before its background `(rays, 3)`, depth and opacity `(rays, 1)`, from the samples' weights."""
-    shares = output[:, 1:] * weights.reshape(-1)[found.number][:, None]
+    shares = output[:, 1:] * weights.reshape(-1).index_select(0, found.number)[:, None]
     color = output.new_zeros(len(weights), 3).index_add(0, found.ray, shares)
     opacity = weights.sum(dim=1, keepdim=True).clamp(max=1.0)
     empty = opacity <= 0

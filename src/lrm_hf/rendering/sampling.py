@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -69,9 +68,9 @@ def smooth_weights(weights: Tensor) -> Tensor:
     Returns:
         `(..., n)`.
     """
-    flat = weights.reshape(-1, 1, weights.shape[-1])
-    flat = F.max_pool1d(flat, kernel_size=2, stride=1, padding=1)
-    return F.avg_pool1d(flat, kernel_size=2, stride=1).reshape(weights.shape) + 0.01
+    larger = torch.maximum(weights[..., :-1], weights[..., 1:])
+    wide = torch.cat([weights[..., :1], larger, weights[..., -1:]], dim=-1)
+    return (wide[..., :-1] + wide[..., 1:]).mul_(0.5).add_(0.01)
 
 
 def importance_depths(depths: Tensor, weights: Tensor, u: Tensor) -> Tensor:
