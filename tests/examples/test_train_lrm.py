@@ -156,20 +156,28 @@ def test_two_processes_train_what_one_does_with_twice_the_accumulation(pool: Pat
 def test_the_bundled_models_recipe_runs(tmp_path):
     import trimesh
 
-    meshes = tmp_path / "meshes"
-    meshes.mkdir()
-    for name, extents in (("a", (1, 2, 3)), ("b", (2, 1, 1))):
-        trimesh.creation.box(extents=extents).export(meshes / f"{name}.glb")
-    sizes = {"STEPS": "2", "SECOND_STEPS": "2", "PROCEDURAL": "6", "CALIBRATION": "1"}
+    meshes, more = tmp_path / "meshes", tmp_path / "more"
+    for folder, name, extents in ((meshes, "a", (1, 2, 3)), (meshes, "b", (2, 1, 1)), (more, "c", (1, 1, 2))):
+        folder.mkdir(exist_ok=True)
+        trimesh.creation.box(extents=extents).export(folder / f"{name}.glb")
+    steps = dict.fromkeys(("STEPS", "SECOND_STEPS", "THIRD_STEPS", "FOURTH_STEPS"), "2")
     result = subprocess.run(
-        ["bash", str(ROOT / "examples" / "train_bundled.sh"), str(meshes), str(tmp_path / "out")],
-        env={**os.environ, **sizes, "PYTHON": sys.executable},
+        ["bash", str(ROOT / "examples" / "train_bundled.sh"), str(meshes), str(tmp_path / "out"), str(more)],
+        env={**os.environ, **steps, "PROCEDURAL": "6", "CALIBRATION": "1", "PYTHON": sys.executable},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    pipe = LRMPipeline.from_pretrained(tmp_path / "out" / "second" / "pipeline")
+    pipe = LRMPipeline.from_pretrained(tmp_path / "out" / "pipeline")
     bundled = LRMModel.from_pretrained(bundled_model())
     assert {name: p.shape for name, p in pipe.model.named_parameters()} == {
         name: p.shape for name, p in bundled.named_parameters()
     }
+    means = pipe.model.state_dict()
+    third, fourth = (
+        LRMPipeline.from_pretrained(tmp_path / "out" / run / "pipeline").model.state_dict()
+        for run in ("third", "fourth")
+    )
+    assert pipe.model.config.lift_upscale == 4
+    for name, mean in means.items():
+        assert torch.allclose(mean, (third[name] + fourth[name]) / 2, atol=1e-7), name
