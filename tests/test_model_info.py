@@ -29,7 +29,7 @@ def test_bundled_model() -> None:
     assert info.dtypes == ["F16"] and info.licence == "cc-by-3.0"
     assert (info.layout, info.architecture, info.encoder, info.image_size) == ("model", "LRMModel", "vit", 128)
     assert info.memory["weights"] == 4 * model.num_parameters()
-    assert info.memory["planes"] == 4 * 3 * 24 * 48 * 48
+    assert info.memory["planes"] == 4 * 3 * 24 * 64 * 64
 
 
 def test_pipeline_and_other_architecture(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", "--json", "--device", "cpu"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["total_parameters"] == 1_776_500 and content["planes"] == [3, 24, 48, 48]
+    assert content["total_parameters"] == 1_776_500 and content["planes"] == [3, 24, 64, 64]
     assert 0 < content["memory"]["free"] <= content["memory"]["total"]
     assert cli.main(["info", "--device", "cpu"]) == 0
     table = capsys.readouterr().out

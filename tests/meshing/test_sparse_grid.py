@@ -162,7 +162,7 @@ def test_surface_is_that_of_the_dense_grid(resolution: int, cap_at_box: bool) ->
         assert mesh.is_winding_consistent
 
 
-@pytest.mark.parametrize(("resolution", "texels"), [(100, 1.05), (96, 2.2)])
+@pytest.mark.parametrize(("resolution", "texels"), [(130, 1.05), (124, 2.2)])
 def test_surface_of_a_trained_model_is_that_of_the_dense_grid(
     bundled_field: TriplaneField, resolution: int, texels: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
