@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
-from lrm_hf.rendering.folding_gradients import MLP_POINTS, differentiable_outputs
+from lrm_hf.rendering.folding_gradients import MLP_POINTS, differentiable_outputs, locate
 
 
 def inputs(
@@ -77,3 +77,17 @@ def test_what_is_kept_for_the_backward_pass() -> None:
     numbers = {tensor.data_ptr(): tensor.numel() for tensor in kept}
     of_the_field = planes.numel() + sum(weight.numel() for weight in weights)
     assert sum(numbers.values()) == of_the_field + count * (3 + 4 + 3 * 16)
+
+
+def test_what_is_kept_of_a_call_in_inference_mode_serves_gradients() -> None:
+    planes = torch.zeros(1, 3, 11, 13, 2)  # of a size that no other test has kept anything for
+    config = TriplaneFieldConfig(channels=1, hidden_size=2)
+    with torch.inference_mode():
+        locate(config, planes, torch.zeros(2, 3), None)
+    points = torch.tensor([[0.1, -0.2, 0.3]], requires_grad=True)
+    rows, shares = locate(config, planes, points, None)
+    assert rows.shape == shares.shape == (1, 12)
+    # the four shares in a plane add up to one, wherever the point is
+    assert torch.allclose(shares.reshape(4, 3).sum(dim=0), torch.ones(3))
+    shares[0, 0].backward()
+    assert points.grad is not None and float(points.grad.abs().sum()) > 0

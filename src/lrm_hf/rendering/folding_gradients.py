@@ -71,12 +71,12 @@ class _CornerTable(NamedTuple):
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # kept for calls that differentiate, whoever comes first
 def _corner_table(
     axes: tuple[tuple[int, ...], ...], height: int, width: int, device: torch.device, dtype: torch.dtype
 ) -> _CornerTable:
-    vectors, matrices = torch.zeros(3, 4, 3, dtype=dtype), torch.zeros(4, 3, 4, 3, dtype=dtype)
-    first, at_left, at_top = vectors
-    columns, rows, leftward, upward = matrices
+    first, at_left, at_top = torch.zeros(3, 4, 3, dtype=dtype, device="cpu")
+    columns, rows, leftward, upward = torch.zeros(4, 3, 4, 3, dtype=dtype, device="cpu")
     for corner in range(4):
         lower, right = divmod(corner, 2)
         for plane, (horizontal, vertical) in enumerate(axes):
