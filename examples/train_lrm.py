@@ -129,16 +129,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     def write_pipeline(model: LRMModel, directory: Path) -> None:
         LRMPipeline(model, processor).save_pretrained(directory)
 
-    run.prepare(model, optimizers, processor, write_pipeline)
+    def scale(step: int) -> int:
+        return stage(args.scales, step, args.max_train_steps)
+
+    run.prepare(model, optimizers, processor, write_pipeline, scale)
     for step in run.steps():
-        scale = stage(args.scales, step, args.max_train_steps)
         run.plain.config.lift_upscale = stage(lift_upscales, step, args.max_train_steps)
         objective.point_factor = 1 + (args.final_point_weight - 1) * step / args.max_train_steps
-        for batch, generator in run.batches(step, scale):
+        for batch, generator in run.batches():
             with run.accumulate():
                 loss, parts = objective(run.model, batch, generator)
                 run.descend(loss, parts)
-        run.finish_step(step, scale=scale)
+        run.finish_step(step, scale=scale(step))
 
     directory = run.finish("pipeline")
     if args.push_to_hub and run.accelerator.is_main_process:

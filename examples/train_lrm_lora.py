@@ -73,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     def write_adapter(model: Any, directory: Path) -> None:
         pipe.save_lora_weights(directory)
 
-    run.prepare(model, [optimizer], pipe.image_processor, write_adapter)
+    run.prepare(model, [optimizer], pipe.image_processor, write_adapter, lambda step: args.scale)
     for step in run.steps():
-        for batch, generator in run.batches(step, args.scale):
+        for batch, generator in run.batches():
             with run.accumulate():
                 loss, parts = objective(run.model, batch, generator)
                 run.descend(loss, parts)

@@ -46,6 +46,12 @@ def add_run_arguments(
     data.add_argument("--recolor", type=float, default=0.3, help="share of objects with permuted colour channels")
     data.add_argument("--white", type=float, default=0.5, help="share of targets on white, the others on any colour")
     data.add_argument("--foreground", type=float, default=0.7, help="share of crops that are centred on the object")
+    data.add_argument(
+        "--dataloader_num_workers",
+        type=int,
+        default=0,
+        help="processes that draw batches ahead, the same ones; 0: the training process draws them",
+    )
     data.add_argument("--validation_pool", nargs="+", help="directories with held-out objects")
     data.add_argument("--validation_objects", type=positive_integer, default=8, help="how many of them are looked at")
     data.add_argument("--output_dir", required=True, help="where results, states, sheets and logs go")
@@ -63,6 +69,9 @@ def add_run_arguments(
     run.add_argument("--max_grad_norm", type=float, default=1.0, help="gradients are scaled down to this norm")
     run.add_argument("--ema_decay", type=float, default=ema_decay, help="of the averaged weights; 0: the last ones")
     run.add_argument("--mixed_precision", choices=("no", "fp16", "bf16"), default="no")
+    run.add_argument(
+        "--allow_tf32", action="store_true", help="NVIDIA GPUs: matrix products with operands of 10 bits, much faster"
+    )
     run.add_argument("--gradient_checkpointing", action="store_true", help="less memory, a third more time")
     run.add_argument("--seed", type=int, default=0)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ..image_processing import LRMImageProcessor
 from .checkpoints import Checkpoints, replacing_directory
@@ -30,13 +31,30 @@ logger = logging.getLogger("lrm_hf.training")
 BATCHES_PER_STEP = 16384  # seeds that one step has to itself
 
 
+class _Draws(Dataset[tuple[TrainingBatch, Tensor]]):
+    """The batches of some steps of one process, for a data loader's workers to draw."""
+
+    def __init__(self, run: TrainingRun, first_step: int, scales: Callable[[int], int]) -> None:
+        self.run, self.first_step, self.scales = run, first_step, scales
+
+    def __len__(self) -> int:
+        args = self.run.args
+        return (args.max_train_steps - self.first_step) * args.gradient_accumulation_steps
+
+    def __getitem__(self, index: int) -> tuple[TrainingBatch, Tensor]:
+        step, micro_step = divmod(index, self.run.args.gradient_accumulation_steps)
+        step += self.first_step
+        batch, generator = self.run.draw(step, micro_step, self.scales(step))
+        return batch, generator.get_state()
+
+
 class TrainingRun:
     """One run of a training script.
 
         run = TrainingRun(args, "my-run")
-        run.prepare(model, optimizers, processor, write_result)
+        run.prepare(model, optimizers, processor, write_result, scales=lambda step: 2)
         for step in run.steps():
-            for batch, generator in run.batches(step, scale=2):
+            for batch, generator in run.batches():
                 with run.accumulate():
                     loss, parts = objective(run.model, batch, generator)
                     run.descend(loss, parts)
@@ -72,6 +90,8 @@ class TrainingRun:
         if not self.accelerator.is_main_process:
             logger.setLevel(logging.WARNING)
         set_seed(args.seed)
+        if args.allow_tf32:
+            torch.set_float32_matmul_precision("high")
         self.pool = self._open(args.pool, args.pool_weights)
         self.checkpoints = Checkpoints(self.accelerator, self.directory, args.keep_states)
         self.means = RunningMeans()
@@ -103,6 +123,7 @@ class TrainingRun:
         optimizers: list[torch.optim.Optimizer],
         processor: LRMImageProcessor,
         write_result: Callable[[Any, Path], None],
+        scales: Callable[[int], int],
     ) -> None:
         """Puts everything in the accelerator's hands, and loads the latest state if there is one.
 
@@ -112,6 +133,7 @@ class TrainingRun:
             processor: how the model gets its pictures.
             write_result: writes what the run is for; gets the model, not wrapped, whole and with the averaged
                 weights, and a directory. Called on the main process.
+            scales: by how much the targets of a step are averaged down.
 
         Raises:
             ValueError: for several optimisers where the kind of distribution takes one, for an adapter under FSDP, if
@@ -151,6 +173,15 @@ class TrainingRun:
         self.first_step = self.checkpoints.resume()
         if self.first_step:
             logger.info("resumed at step %d", self.first_step)
+        loader = DataLoader(
+            _Draws(self, self.first_step, scales),
+            batch_size=None,
+            num_workers=args.dataloader_num_workers,
+            # the pool is in memory: forked workers share it
+            multiprocessing_context="fork" if args.dataloader_num_workers else None,
+            generator=torch.Generator(),  # draws the workers' seeds, which nothing uses; the global one stays as it is
+        )
+        self.loader = iter(loader)
         self.started = time.time()
 
     @property
@@ -162,25 +193,36 @@ class TrainingRun:
         """The steps that are still to be done, from 0."""
         yield from range(self.first_step, self.args.max_train_steps)
 
-    def batches(self, step: int, scale: int) -> Iterator[tuple[TrainingBatch, torch.Generator]]:
-        """This process's batches of a step, on its device, each with the generator that draws its samples."""
-        args, accelerator = self.args, self.accelerator
-        for micro_step in range(args.gradient_accumulation_steps):
-            number = micro_step * accelerator.num_processes + accelerator.process_index
-            seed = (args.seed * 1_000_003 + step) * BATCHES_PER_STEP + number
-            generator = torch.Generator().manual_seed(seed)
-            shares = {name: getattr(args, name) for name in ("own_view", "mirror", "recolor", "white", "foreground")}
-            batch = self.pool.draw(
-                args.batch_size,
-                generator,
-                views=args.views,
-                crop=args.crop,
-                scale=scale,
-                points=args.points,
-                **shares,
-            )
-            batch.pixel_values = as_processed(batch.pixel_values, self.processor)
-            yield to_device(batch, accelerator.device), generator
+    def draw(self, step: int, micro_step: int, scale: int) -> tuple[TrainingBatch, torch.Generator]:
+        """One of this process's batches, in main memory, and the generator that drew it."""
+        args = self.args
+        number = micro_step * self.accelerator.num_processes + self.accelerator.process_index
+        seed = (args.seed * 1_000_003 + step) * BATCHES_PER_STEP + number
+        generator = torch.Generator().manual_seed(seed)
+        shares = {name: getattr(args, name) for name in ("own_view", "mirror", "recolor", "white", "foreground")}
+        batch = self.pool.draw(
+            args.batch_size,
+            generator,
+            views=args.views,
+            crop=args.crop,
+            scale=scale,
+            points=args.points,
+            **shares,
+        )
+        batch.pixel_values = as_processed(batch.pixel_values, self.processor)
+        return batch, generator
+
+    def batches(self) -> Iterator[tuple[TrainingBatch, torch.Generator]]:
+        """This process's batches of the step, on its device, each with the generator that draws its samples."""
+        device = self.accelerator.device
+        for _ in range(self.args.gradient_accumulation_steps):
+            batch, state = next(self.loader)
+            generator = torch.Generator()
+            generator.set_state(state)
+            if device.type == "cuda":  # millions of numbers a step, which a CPU draws no faster than a GPU trains
+                seed = int(torch.randint(2**62, (), generator=generator))
+                generator = torch.Generator(device).manual_seed(seed)
+            yield to_device(batch, device), generator
 
     def accumulate(self) -> AbstractContextManager[Any]:
         """Around each batch: gradients are exchanged, and weights changed, after the last of a step only."""
