@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from lrm_hf import LRMConfig, LRMModel, LRMPipeline
 
 
-# what the transformers' units are not: the camera's vector, keys' and queries' channels, field and lifted features
+# not made of the units that are copied
 NARROW = ("camera_embedder.", "pixel_lift.", "field_mlp.")
 
 
@@ -119,7 +119,7 @@ def deepened(state: dict[str, Tensor], fresh: dict[str, Tensor], prefix: str, ol
 def refined(state: dict[str, Tensor], side: int, factor: int) -> dict[str, Tensor]:
     """`factor` times as many tokens along each side of the planes, each of which stands for texels that are closer."""
     positions = state["pos_embed"].unflatten(1, (3, side, side))[0].permute(0, 3, 1, 2)
-    positions = F.interpolate(positions, scale_factor=factor, mode="bicubic", align_corners=False)
+    positions = F.interpolate(positions, scale_factor=factor, mode="bilinear", align_corners=False)
     kernel = state["upsampler.weight"]
     mean = kernel.mean(dim=(2, 3), keepdim=True)
     return state | {

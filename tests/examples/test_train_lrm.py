@@ -137,6 +137,19 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     assert LRMPipeline.from_pretrained(tmp_path / "parts/best").model.config.lift_upscale == 2
 
 
+def test_workers_draw_the_same_batches(
+    pool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    options = ["--max_train_steps=3", "--log_every=1", "--sample_every=0", "--scales", "2", "1", "--report_to=none"]
+    options += ["--gradient_accumulation_steps=2"]
+    alone = run_logged(train_lrm.main, settings(pool, tmp_path / "alone", *options), caplog)
+    options += ["--dataloader_num_workers=2"]
+    helped = run_logged(train_lrm.main, settings(pool, tmp_path / "helped", *options), caplog)
+    assert list(alone) == [1, 2, 3]
+    assert helped == alone
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_with_twice_the_accumulation(pool: Path, tmp_path: Path) -> None:
     options = ["--max_train_steps=3", "--log_every=1", "--sample_every=0", "--batch_size=2", "--report_to=none"]

@@ -55,18 +55,20 @@ class Muon(torch.optim.Optimizer):
             by_shape = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape[parameter.shape].append(parameter)
-            for shape, parameters in by_shape.items():
-                updates = []
+                    by_shape[parameter.shape, parameter.dtype].append(parameter)
+            for (shape, dtype), parameters in by_shape.items():
                 for parameter in parameters:
-                    buffer = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-                    buffer.lerp_(parameter.grad, 1 - group["momentum"])
-                    updates.append(parameter.grad.lerp(buffer, group["momentum"]))
+                    if not self.state[parameter]:
+                        self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+                gradients = [parameter.grad for parameter in parameters]
+                buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+                torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+                updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
                 orthogonal = orthogonalize(torch.stack(updates), group["steps"])
                 rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-                for parameter, update in zip(parameters, orthogonal, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update.to(parameter.dtype), alpha=-rate)
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                changes = orthogonal.to(dtype).unbind()
+                torch._foreach_add_(parameters, changes, alpha=-rate)
         return loss
 
 

@@ -39,9 +39,9 @@ class WeightAverage:
         """Takes in the present weights."""
         factor = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for name, parameter in self.parameters.items():
-            average = self.averages[name]
-            average.lerp_(parameter.detach().to(average.dtype), factor)
+        averages = list(self.averages.values())
+        present = [p.detach().to(a.dtype) for p, a in zip(self.parameters.values(), averages, strict=True)]
+        torch._foreach_lerp_(averages, present, factor)  # one launch on a GPU
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
