@@ -14,7 +14,7 @@ from tiny_models import tiny_pipeline, tiny_triposr
 
 import lrm_hf
 from lrm_hf import LRMModel, cli
-from lrm_hf.memory import in_words, memory_of
+from lrm_hf.memory import bytes_per_point, in_words, memory_of, points_at_a_time
 from lrm_hf.model_info import model_info
 
 
@@ -114,6 +114,22 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_memory_of_this_machine() -> None:
     memory = memory_of("cpu")
     assert 0 < memory.used < memory.total and 0 < memory.free <= memory.total
+
+
+def test_a_gpu_takes_more_points_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 0
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3 * 10**8)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 10**8)
+    per_point = bytes_per_point(channels=48, hidden_size=64)
+    assert per_point == 4 * (288 + 192 + 64)
+    assert points_at_a_time("cpu", 2**12, per_point) == 2**12
+    assert points_at_a_time("cuda", 2**12, per_point) == 2**13  # a tenth of 0.2 GB that torch has and does not use
+    assert points_at_a_time("cuda:0", 2**17, per_point) == 2**17
+    free = 8 * 10**9
+    assert points_at_a_time("cuda", 2**12, per_point) == 2**18
+    free = 70 * 10**9
+    assert points_at_a_time("cuda", 2**12, per_point) == points_at_a_time("cuda", 2**17, per_point) == 2**21
 
 
 @pytest.mark.parametrize(

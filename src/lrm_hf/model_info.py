@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from .files import read_json
 from .hub import ADAPTER_CONFIG_FILE, check_source, find_file, readable_errors
-from .memory import memory_of
+from .memory import bytes_per_point, memory_of, points_at_a_time
 from .modeling.configuration_lrm import ReconstructionConfig
 from .modeling.modeling_base import LRMPreTrainedModel
 from .modeling.modeling_lrm import LRMModel
@@ -195,15 +195,14 @@ def _memory(config: ReconstructionConfig, parameters: int, device: torch.device)
         tokens * config.hidden_size * (BLOCK_ACTIVATIONS + 2 * config.mlp_ratio),
         patches * encoder.hidden_size * (BLOCK_ACTIVATIONS + 2 * expansion),
     ]
-    # features of three planes twice, and the MLP's layers
-    query = POINTS_AT_A_TIME * (6 * field.channels + 3 * field.hidden_size + 64)
+    per_point = bytes_per_point(field.channels, field.hidden_size)
     there = memory_of(device)
     return {
         "weights": 4 * parameters,
         "reconstruct": int(4 * (max(blocks) + 3 * planes)),
         "planes": 4 * planes,
-        "render": 4 * query,
-        "mesh": 4 * query + BYTES_PER_CELL * MESH_RESOLUTION**2,
+        "render": POINTS_AT_A_TIME * per_point,
+        "mesh": points_at_a_time(device, POINTS_AT_A_TIME, per_point) * per_point + BYTES_PER_CELL * MESH_RESOLUTION**2,
         "free": there.free,
         "total": there.total,
     }

@@ -17,6 +17,7 @@ from torch import Tensor
 import lrm_hf
 from lrm_hf import LRMPipeline, TriplaneField
 from lrm_hf.meshing import LRMMesh, extract_mesh, sparse_grid
+from lrm_hf.meshing import density as density_module
 from lrm_hf.meshing.density import GridDensity, raw_threshold
 from lrm_hf.meshing.sparse_grid import block_size, surface_cells
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
@@ -224,6 +225,33 @@ def test_a_query_takes_no_more_points_than_asked() -> None:
     assert max(points for _, points, _ in field.queries) <= 1000  # entries share the points of a query
     assert sum(batch * points for batch, points, _ in field.queries) < 2 * 64**3 / 2
     assert not field.grad_enabled
+
+
+def test_a_gpu_s_points_at_a_time_give_the_same_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = (ball_field(0.5, size=16), RawShapeField(sphere(0.4, centre=(0.3, 0.2, 0.1)), torus(0.6, 0.1)))
+    expected = [extract_mesh(field, 70, gradient_normals=field is fields[0]) for field in fields]
+    calls: list[int] = []
+    plain = density_module.run_mlp
+
+    def counted(field: TriplaneField, hidden: torch.Tensor, outputs: int = 4) -> torch.Tensor:
+        calls.append(len(hidden))
+        return plain(field, hidden, outputs)
+
+    monkeypatch.setattr(density_module, "run_mlp", counted)
+    extract_mesh(fields[0], 70)
+    assert max(calls) <= 2**13
+    fewer, before = len(calls), sum(calls)
+    calls.clear()
+    monkeypatch.setattr(density_module, "points_at_a_time", lambda *_: 2**21)
+    monkeypatch.setattr(density_module, "_CACHED_POINTS", 2**21)
+    for field, meshes in zip(fields, expected, strict=True):
+        for mesh, other in zip(meshes, extract_mesh(field, 70, gradient_normals=field is fields[0]), strict=True):
+            np.testing.assert_array_equal(mesh.faces, other.faces)
+            np.testing.assert_allclose(mesh.vertices, other.vertices, atol=1e-5)
+            np.testing.assert_allclose(mesh.vertex_normals, other.vertex_normals, atol=1e-3)
+            assert np.abs(mesh.visual.vertex_colors.astype(int) - other.visual.vertex_colors).max() <= 1
+    assert sum(calls) == before
+    assert len(calls) == 3 < fewer / 4  # the coarse grid, and twice what the surface needs
 
 
 def test_no_point_is_asked_for_outside_the_box() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from lrm_hf.cameras import Cameras, camera_rays, look_at_cameras
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
 from lrm_hf.modeling.field import FieldMLP, TriplaneField
+from lrm_hf.rendering import occupancy
 from lrm_hf.rendering.occupancy import MAX_EMPTY_ALPHA, max_empty_raw, occupancy_grid, occupied_pixels
 from lrm_hf.rendering.sampling import ray_box_intersection
 
@@ -54,6 +56,28 @@ def random_field(batch: int = 1, size: tuple[int, int] = (14, 14), shift: float 
 def cell_of(points: Tensor, radius: float, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     index = ((points / radius + 1) * (cells / 2)).long().clamp(0, cells - 1)
     return index[:, 0], index[:, 1], index[:, 2]
+
+
+@pytest.mark.parametrize("points", [1000, 2**21])
+def test_the_points_at_a_time_change_nothing(points: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = (blob_field(0.3), random_field(batch=2, size=(20, 14)))
+    expected = [occupancy_grid(field) for field in fields]
+    counts: list[int] = []
+    plain = occupancy.run_mlp
+
+    def counted(field: TriplaneField, hidden: Tensor, outputs: int = 4) -> Tensor:
+        counts.append(len(hidden))
+        return plain(field, hidden, outputs)
+
+    monkeypatch.setattr(occupancy, "points_at_a_time", lambda *_: points)
+    monkeypatch.setattr(occupancy, "run_mlp", counted)
+    for field, grid in zip(fields, expected, strict=True):
+        counts.clear()
+        assert torch.equal(occupancy_grid(replace(field)), grid)
+        if points == 2**21:
+            assert len(counts) == 2 * len(field)  # the lattice, and the cells that are looked at again
+        else:
+            assert max(counts) <= max(points, 66**2)  # a layer of the lattice at least
 
 
 def test_the_limit_is_an_alpha_along_a_blocks_diagonal() -> None:

@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..memory import bytes_per_point, points_at_a_time
 from ..modeling.field import TriplaneField
 from ..rendering.folding import fold, run_mlp
 
 
-# A query holds some 350 floats per point for OpenLRM's largest field: about 180 MiB.
+# A query holds some 350 floats per point for OpenLRM's largest field: about 180 MiB. A GPU may take more points.
 POINTS_PER_QUERY = 2**17
+# of fields that do not say how wide they are
+_BYTES_PER_POINT = 2**12
 # On a CPU as many points go through a folded field at a time as leave its features in a core's cache.
 _CACHED_POINTS = 2**13
+_LARGEST_FLOAT_BITS = 0x7F7FFFFF
 
 
 class Field(Protocol):
@@ -43,6 +47,15 @@ class RawField(Field, Protocol):
 
 def has_raw_density(field: Field) -> bool:
     return hasattr(field, "raw") and hasattr(field, "density_from_raw")
+
+
+def points_per_query(field: Field, gradients: bool = False) -> int:
+    """Points of all entries in one query, where the caller does not say; with gradients, of a query whose steps are
+    kept."""
+    per_point = _BYTES_PER_POINT
+    if isinstance(field, TriplaneField):
+        per_point = bytes_per_point(field.config.channels, field.config.hidden_size)
+    return points_at_a_time(field.planes.device, POINTS_PER_QUERY, per_point * (4 if gradients else 1))
 
 
 def grid_axis(field: Field, resolution: int) -> Tensor:  # [resolution]
@@ -105,13 +118,27 @@ class GridDensity:
             points = self._axis[index[piece].clamp(0, self.resolution - 1)]
             parts.append(self._raw(entry[piece], points))
             self._bar.update(len(points))
-        raw = torch.cat(parts) if parts else self._axis.new_zeros(0)
-        refused = raw.isnan() | (raw == torch.inf)
-        self.evaluated += entry.bincount(minlength=len(self.evaluated))
-        self.not_finite += entry.bincount(weights=refused.double(), minlength=len(self.evaluated)).long()
-        self.lowest.scatter_reduce_(0, entry, raw.nan_to_num(torch.inf, torch.inf, -torch.inf), "amin")
-        self.highest.scatter_reduce_(0, entry, raw.nan_to_num(-torch.inf, torch.inf, -torch.inf), "amax")
+        if not parts:
+            return self._axis.new_zeros(0)
+        raw = torch.cat(parts)
+        self._note(entry, raw)
         return raw
+
+    def _note(self, entry: Tensor, raw: Tensor) -> None:
+        refused = raw.isnan() | (raw == torch.inf)
+        low, high = raw.nan_to_num(torch.inf, torch.inf, -torch.inf), raw.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        if len(self.evaluated) == 1:
+            self.evaluated += len(raw)
+            self.not_finite += refused.sum()
+            self.lowest, self.highest = torch.minimum(self.lowest, low.amin()), torch.maximum(self.highest, high.amax())
+            return
+        # entry by entry: on a GPU bincount waits for the host, and a scatter into few places for itself
+        for number in range(len(self.evaluated)):
+            own = entry == number
+            self.evaluated[number] += own.sum()
+            self.not_finite[number] += (refused & own).sum()
+            self.lowest[number].clamp_(max=torch.where(own, low, torch.inf).amin())
+            self.highest[number].clamp_(min=torch.where(own, high, -torch.inf).amax())
 
     def _raw(self, entry: Tensor, points: Tensor) -> Tensor:
         batch = len(self.evaluated)
@@ -130,19 +157,20 @@ class GridDensity:
 
 
 def raw_threshold(field: RawField, threshold: float) -> float:
-    """The raw density from which on the density exceeds `threshold`, to some parts in 1e7; infinite where none does."""
-    high = torch.finfo(torch.float32).max
-    low = -high
-    for _ in range(24):  # each time a hundredth is left
-        raw = torch.linspace(low, high, 101, dtype=torch.float64)
-        above = field.density_from_raw(raw.float().to(field.planes.device)).cpu() > threshold
+    """The lowest float32 raw density whose density exceeds `threshold`; infinite where none does."""
+    # Floats in ascending order have ascending numbers: their bits, or for negative ones minus those of the size. One of
+    # every 2^16 is looked at, and then all between the first that is above and the one before.
+    last = _LARGEST_FLOAT_BITS
+    first = -last
+    for step in (2**16, 1):
+        number = torch.arange(first, last + step, step).clamp_(max=last)
+        raw = number.abs().to(torch.int32).view(torch.float32) * number.sign()
+        above = field.density_from_raw(raw.to(field.planes.device)).cpu() > threshold
         if not bool(above.any()):
             return math.inf
-        first = int(above.int().argmax())
-        if first == 0:
-            return low
-        low, high = float(raw[first - 1]), float(raw[first])
-    return high
+        place = int(above.int().argmax())
+        first, last = int(number[max(0, place - 1)]), int(number[place])
+    return float(raw[place])
 
 
 def _pieces(total: int, size: int) -> Iterator[slice]:

@@ -5,6 +5,7 @@ plain one (`dense`)."""
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..modeling.field import TriplaneField
 from .components import compact, faces_of_largest
 from .dense import dense_marching_cubes
-from .density import POINTS_PER_QUERY, Field, GridDensity, RawField, dense_density, has_raw_density
+from .density import Field, GridDensity, RawField, dense_density, has_raw_density, points_per_query
 from .marching_cubes import EDGE_MARGIN, polygonise
 from .mesh import LRMMesh
 from .sparse_grid import surface_cells
@@ -36,7 +37,7 @@ def density_grid(
         field: a batch of fields.
         resolution: grid points per axis, `linspace(-radius, radius, resolution)`.
         chunk_size: points of each batch entry in one query, which bounds the memory beside the result; default 131072
-            divided by the batch size.
+            divided by the batch size, on a GPU up to 2097152, by its free memory.
         progress: show a progress bar.
 
     Returns:
@@ -46,7 +47,7 @@ def density_grid(
         TypeError, ValueError: if `resolution` or `chunk_size` is not a positive integer (resolution: at least 2).
     """
     _check_integer("resolution", resolution, minimum=2)
-    return dense_density(field, resolution, _chunk_size(chunk_size, batch=len(field.planes)), progress)
+    return dense_density(field, resolution, _chunk_size(chunk_size, field), progress)
 
 
 def extract_mesh(
@@ -77,7 +78,8 @@ def extract_mesh(
             pieces are open). Cavities inside of it are surfaces of their own, and go as well.
         cap_at_box: close surfaces at the faces of the box. Without it they end there open, as plain marching cubes has
             them, OpenLRM's among them.
-        chunk_size: points of each batch entry in one query; default 131072 divided by the batch size.
+        chunk_size: points of each batch entry in one query; default 131072 divided by the batch size, on a GPU up to
+            2097152, by its free memory.
         vertex_colors: ask the field for the colour of each vertex.
         progress: show progress bars.
         gradient_normals: give the meshes vertex normals from the density's gradient instead of their faces'.
@@ -96,7 +98,8 @@ def extract_mesh(
     """
     _check_integer("resolution", resolution, minimum=MIN_RESOLUTION, maximum=MAX_RESOLUTION)
     threshold = _check_threshold(field.config.density_threshold if threshold is None else threshold)
-    chunk_size = _chunk_size(chunk_size, batch=len(field.planes))
+    for_normals = _chunk_size(chunk_size, field, gradients=True)
+    chunk_size = _chunk_size(chunk_size, field)
     _check_planes(field)
     radius = float(field.config.radius)
 
@@ -109,7 +112,7 @@ def extract_mesh(
             surfaces = [_largest_component(*surface) for surface in surfaces]
         surfaces = [(vertices * (2 * radius / (resolution - 1)) - radius, faces) for vertices, faces in surfaces]
         vertices = [points for points, _ in surfaces]
-        normals = normals_at(field, vertices, chunk_size, progress) if gradient_normals else None
+        normals = normals_at(field, vertices, for_normals, progress) if gradient_normals else None
         colors = colors_at(field, vertices, chunk_size, progress) if vertex_colors else None
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryError(
@@ -143,13 +146,14 @@ def _sparse_surfaces(
     part[(surface.low < 1).any(dim=1)] = 1 - EDGE_MARGIN  # the cap: next to the box's face
     part[(surface.high > resolution).any(dim=1)] = EDGE_MARGIN
     vertices = (surface.low - 1 + (surface.high - surface.low) * part[:, None]).cpu()
-    counts = surface.entry.bincount(minlength=len(field.planes)).cpu()
-    face_counts = surface.entry[surface.faces[:, 0]].bincount(minlength=len(field.planes)).cpu()
-    firsts = counts.cumsum(0) - counts
-    faces = surface.faces.cpu().split(face_counts.tolist())
+    # both are in ascending order of entries
+    ends = torch.arange(len(field.planes) + 1, device=surface.entry.device)
+    of_faces = surface.entry[surface.faces[:, 0]]
+    starts, face_starts = torch.stack([torch.searchsorted(of, ends) for of in (surface.entry, of_faces)]).tolist()
+    faces = surface.faces.cpu()
     return [
-        (own.numpy(), (triangles - first).numpy())
-        for own, triangles, first in zip(vertices.split(counts.tolist()), faces, firsts, strict=True)
+        (vertices[start:end].numpy(), (faces[face_start:face_end] - start).numpy())
+        for (start, end), (face_start, face_end) in zip(pairwise(starts), pairwise(face_starts), strict=True)
     ]
 
 
@@ -179,8 +183,9 @@ def _filled(normals: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.
 
 def _check_planes(field: Field) -> None:
     if isinstance(field, TriplaneField):
-        for name, tensors in (("planes", (field.planes,)), ("weights", field.weights), ("biases", field.biases)):
-            bad = sum(int((~tensor.isfinite()).sum()) for tensor in tensors)
+        parts = {"planes": (field.planes,), "weights": field.weights, "biases": field.biases}
+        counts = [torch.stack([(~t.isfinite()).sum() for t in tensors]).sum() for tensors in parts.values()]
+        for name, bad in zip(parts, torch.stack(counts).tolist(), strict=True):  # one wait for a GPU
             if bad:
                 raise ValueError(f"the field's {name} are not finite: {bad} values are NaN or infinite.")
 
@@ -232,8 +237,8 @@ def _check_integer(name: str, value: int, minimum: int, maximum: int | None = No
         raise ValueError(f"`{name}` must be {limits}, got {value}.")
 
 
-def _chunk_size(chunk_size: int | None, batch: int) -> int:
+def _chunk_size(chunk_size: int | None, field: Field, gradients: bool = False) -> int:
     if chunk_size is None:
-        return max(1, POINTS_PER_QUERY // max(1, batch))
+        return max(1, points_per_query(field, gradients) // max(1, len(field.planes)))
     _check_integer("chunk_size", chunk_size, minimum=1)
     return chunk_size

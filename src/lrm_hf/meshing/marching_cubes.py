@@ -155,6 +155,13 @@ def tables(device: torch.device) -> Tables:
     return Tables(*(part.to(device) for part in (table, torch.tensor(counts), low, axis)))
 
 
+@functools.cache
+def corner_positions(device: torch.device) -> Tensor:  # [8, 3] int64
+    """`CORNERS` on a device, made once: a copy to a GPU waits for all that it has to do."""
+    with torch.inference_mode(False):
+        return torch.tensor(CORNERS, device=device)
+
+
 class Cells(NamedTuple):
     """Cells that the surface may pass through.
 
@@ -204,7 +211,7 @@ def polygonise(cells: Cells, threshold: float) -> Surfaces:
 
     # a vertex is known by its edge: entry, low end, direction
     size = int(position.max()) + 2 if len(position) else 1
-    offsets = torch.tensor(CORNERS, device=device)
+    offsets = corner_positions(device)
     low = position[cell][:, None] + offsets[look.low[edge]]  # [triangles, 3, 3]
     key = entry[cell][:, None]
     for coordinate in low.unbind(-1):

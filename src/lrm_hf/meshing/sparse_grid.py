@@ -35,7 +35,7 @@ from torch import Tensor
 
 from ..modeling.field import TriplaneField
 from .density import GridDensity, RawField, raw_threshold
-from .marching_cubes import CORNERS, Cells
+from .marching_cubes import Cells, corner_positions
 
 
 # coarse blocks are no larger than this in texels (a little more than one, for grids of 2^n points), ...
@@ -94,6 +94,7 @@ def surface_cells(density: GridDensity, threshold: float, cap_at_box: bool) -> C
             return field.density_from_raw(density(entry, position - 1))
         within = ((position >= 1) & (position <= resolution)).all(dim=-1)
         values = torch.full((len(entry),), OUTSIDE, device=entry.device)
+        within = within.nonzero()[:, 0]
         values[within] = field.density_from_raw(density(entry[within], position[within] - 1))
         return values
 
@@ -112,9 +113,9 @@ def surface_cells(density: GridDensity, threshold: float, cap_at_box: bool) -> C
         low, high, spread = _coarse_ranges(blocks, size, raw_at)
         entry, position = _unflatten(torch.arange(low.numel(), device=device), blocks.per_axis)
         if cap_at_box:
-            low[reaches_cap(position * size, size)] = -torch.inf
+            low.masked_fill_(reaches_cap(position * size, size), -torch.inf)
         extra = widening(size, COARSE_SAFETY) * spread
-        live = (low - extra <= raw_level) & (high + extra > raw_level)
+        live = ((low - extra <= raw_level) & (high + extra > raw_level)).nonzero()[:, 0]
         keys = blocks.keys(entry[live], position[live])
     while size > 2:
         nodes = _Nodes(blocks, size // 2, raw_at)
@@ -125,13 +126,14 @@ def surface_cells(density: GridDensity, threshold: float, cap_at_box: bool) -> C
         entry, position = blocks.positions(keys)
         size //= 2
         blocks = _Blocks(batch, _block_count(resolution, size), device)
-        position = position[:, None] * 2 + torch.tensor(CORNERS, device=device)
+        position = position[:, None] * 2 + corner_positions(device)
         low, high = corners.amin(dim=-1), corners.amax(dim=-1)
         if cap_at_box:
-            low[reaches_cap(position * size, size)] = -torch.inf
+            low.masked_fill_(reaches_cap(position * size, size), -torch.inf)
         extra = widening(size, FINE_SAFETY) * spread
         live = (low - extra <= raw_level) & (high + extra > raw_level) & (position < blocks.per_axis).all(dim=-1)
-        keys = blocks.keys(entry[:, None].expand(-1, 8)[live], position[live]).sort().values
+        block, part = live.nonzero().unbind(-1)
+        keys = blocks.keys(entry[block], position[block, part]).sort().values
 
     # the densities themselves, following the surface
     nodes = _Nodes(blocks, 1, density_at)
@@ -190,7 +192,7 @@ class _Blocks(NamedTuple):
         return key
 
     def _corners(self) -> Tensor:
-        return torch.tensor(CORNERS, device=self.device)
+        return corner_positions(self.device)
 
 
 def _coarse_ranges(blocks: _Blocks, size: int, evaluate: _Evaluate) -> tuple[Tensor, Tensor, Tensor]:
@@ -222,12 +224,12 @@ class _Nodes:
         self._values = torch.zeros(0, 8, device=device)
         self._known = torch.zeros(0, 8, dtype=torch.bool, device=device)
         self._steps = blocks.corner_steps()
-        corners = torch.tensor(CORNERS, device=device)
+        corners = corner_positions(device)
         # a block d steps further needs to give its points at x = 0 where d is 1 along x: [8 steps, 8 points]
         self._gives = ((corners[:, None] & corners[None]) == 0).all(dim=-1).float()
         x, y, z = torch.meshgrid(*[torch.arange(3, device=device)] * 3, indexing="ij")
         node = torch.stack([x, y, z], dim=-1).view(27, 3)
-        place = torch.tensor([1, 2, 4], device=device)
+        place = 1 << torch.arange(3, device=device)
         self._step_of_node, self._point_of_node = (node // 2 * place).sum(-1), (node % 2 * place).sum(-1)
 
     def require(self, keys: Tensor) -> None:
@@ -244,7 +246,7 @@ class _Nodes:
         missing = (wanted.float() @ self._gives > 0) & ~known
         block, point = missing.nonzero().unbind(-1)
         entry, position = self._blocks.positions(merged[block])
-        position = 2 * position + torch.tensor(CORNERS, device=keys.device)[point]
+        position = 2 * position + corner_positions(keys.device)[point]
         values[block, point] = self._evaluate(entry, position * self._spacing)
         self._keys, self._values, self._known = merged, values, known | missing
 
@@ -263,8 +265,9 @@ def _contains(ascending: Tensor, values: Tensor) -> Tensor:
 
 def _children(device: torch.device) -> Tensor:
     """`(8, 8)`: which of a block's 27 points are the corners of the eight parts that it is cut into."""
-    corners = torch.tensor(CORNERS, device=device)
-    return ((corners[:, None] + corners[None]) * torch.tensor([9, 3, 1], device=device)).sum(dim=-1)
+    corners = corner_positions(device)
+    x, y, z = (corners[:, None] + corners[None]).unbind(-1)
+    return 9 * x + 3 * y + z
 
 
 def _crossed_cells(
@@ -275,23 +278,24 @@ def _crossed_cells(
     inside = corners > threshold
     crossed = inside.any(dim=-1) & ~inside.all(dim=-1)
     entry, position = blocks.positions(keys)
-    position = 2 * position[:, None] + torch.tensor(CORNERS, device=keys.device)
+    position = 2 * position[:, None] + corner_positions(keys.device)
     if resolution is not None:
         crossed &= ((position >= 1) & (position < resolution)).all(dim=-1)
-    return entry[:, None].expand(-1, 8)[crossed], position[crossed], corners[crossed]
+    block, cell = crossed.nonzero().unbind(-1)  # one wait for a GPU, not one for each of three masks
+    return entry[block], position[block, cell], corners[block, cell]
 
 
 def _behind_crossed_faces(blocks: _Blocks, keys: Tensor, inside: Tensor) -> Tensor:
     """Keys of the blocks, in ascending order, behind those faces of blocks `keys` that have both signs."""
     inside = inside.view(-1, 3, 3, 3)
-    entry, position = blocks.positions(keys)
-    behind = []
+    _, position = blocks.positions(keys)
+    behind, found = [], []
     for axis in range(3):
+        step = (blocks.per_axis + 1) ** (2 - axis)
         for side in (0, 2):
             face = inside.select(axis + 1, side).flatten(1)
-            crossed = face.any(dim=1) & ~face.all(dim=1)
-            neighbour = position[crossed]
-            neighbour[:, axis] += side - 1
-            there = (neighbour[:, axis] >= 0) & (neighbour[:, axis] < blocks.per_axis)
-            behind.append(blocks.keys(entry[crossed][there], neighbour[there]))
-    return torch.unique(torch.cat(behind))
+            neighbour = position[:, axis] + (side - 1)
+            there = (neighbour >= 0) & (neighbour < blocks.per_axis)
+            found.append(face.any(dim=1) & ~face.all(dim=1) & there)
+            behind.append(keys + (side - 1) * step)
+    return torch.unique(torch.cat(behind)[torch.cat(found)])

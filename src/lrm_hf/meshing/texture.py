@@ -14,7 +14,7 @@ from PIL import Image
 
 from .atlas import Texels, covered_texels, spread, unwrap
 from .closest import ClosestPoint, SurfacePoints
-from .density import POINTS_PER_QUERY, Field
+from .density import Field, points_per_query
 from .export_common import shading_normals
 from .processing import add_report, check_integer
 
@@ -50,7 +50,7 @@ def bake_texture(
         resolution: texels along each side, 64 to 4096; 512 to 4096 is what most want.
         normal_map: the dense mesh, in the same frame and at the same place, that `mesh` was simplified from: colours
             are taken at its nearest points, and its shading goes into a normal map (tangent space, OpenGL's green).
-        chunk_size: points in one query of the field; default 131072.
+        chunk_size: points in one query of the field; default 131072, on a GPU up to 2097152, by its free memory.
 
     Returns:
         A mesh with a `TextureVisuals` of a `PBRMaterial`: sRGB `baseColorTexture`, `normalTexture` if asked for. Its
@@ -66,7 +66,7 @@ def bake_texture(
     check_integer("index", index, -batch, batch - 1)
     if normal_map is not None and not isinstance(normal_map, trimesh.Trimesh):
         raise TypeError(f"`normal_map` must be a mesh, got {type(normal_map).__name__}.")
-    chunk = POINTS_PER_QUERY if chunk_size is None else chunk_size
+    chunk = points_per_query(field) if chunk_size is None else chunk_size
     check_integer("chunk_size", chunk, 1)
     if len(mesh.faces) == 0:
         raise ValueError("`mesh` has no faces: there is nothing to put a texture on.")

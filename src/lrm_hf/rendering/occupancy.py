@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import Cameras
+from ..memory import bytes_per_point, points_at_a_time
 from ..modeling.configuration_lrm import TriplaneFieldConfig
 from ..modeling.field import TriplaneField
 from .folding import FoldedField, fold, kept_with, run_mlp
@@ -37,9 +38,9 @@ MAX_EMPTY_ALPHA = 1e-4
 SPREAD, MARGIN = 0.1, 0.25
 # lattice points along an axis where planes are smaller than that: more cost little
 MIN_POINTS = 16
-# points that go through the MLP at a time
+# points that go through the MLP at a time on a CPU
 SLAB_POINTS = 2**12
-# layers of cells that are looked at again at a time
+# layers of cells that are looked at again at a time; more, where no more cells than points at a time are in them
 SLAB_CELLS = 8
 # a block that is projected into a picture has this many cells along an axis
 SKIP = 2
@@ -74,16 +75,20 @@ def max_empty_raw(config: TriplaneFieldConfig, points: int) -> float:
 def _build(field: TriplaneField) -> Tensor:
     points = max(MIN_POINTS, *field.planes.shape[-2:])
     folded = fold(field)
+    at_a_time = points_at_a_time(
+        field.device, SLAB_POINTS, bytes_per_point(field.config.channels, field.config.hidden_size)
+    )
+    layers = max(SLAB_CELLS, at_a_time // (2 * points) ** 2)
     limit = max_empty_raw(field.config, points)
     block = (torch.arange(2 * points, device=field.device) + 1) // 2  # that each cell lies in
     cells = []
     for entry in range(len(field)):  # in a batch the products could round otherwise
-        raw = _raw_on_lattice(folded, entry, points)[None, None]
+        raw = _raw_on_lattice(folded, entry, points, at_a_time)[None, None]
         highest = F.max_pool3d(raw, kernel_size=2, stride=1)[0, 0]
         lowest = -F.max_pool3d(-raw, kernel_size=2, stride=1)[0, 0]
         occupied = (_bound(highest, lowest) > limit)[block][:, block][:, :, block]
-        for start in range(0, 2 * points, SLAB_CELLS):
-            _refine(folded, entry, occupied, slice(start, start + SLAB_CELLS), limit)
+        for start in range(0, 2 * points, layers):
+            _refine(folded, entry, occupied, slice(start, start + layers), limit, at_a_time)
         cells.append(occupied)
     return torch.stack(cells)
 
@@ -93,25 +98,25 @@ def _bound(highest: Tensor, lowest: Tensor) -> Tensor:
     return highest + SPREAD * (highest - lowest) + MARGIN
 
 
-def _refine(folded: FoldedField, entry: int, occupied: Tensor, part: slice, limit: float) -> None:
+def _refine(folded: FoldedField, entry: int, occupied: Tensor, part: slice, limit: float, at_a_time: int) -> None:
     """Takes out, of the cells `occupied` `(n, n, n)` in a part of the x axis, those whose own corners show that they
     are empty: no texel's middle lies within a cell either."""
     cells = occupied[part].nonzero()  # [m, 3]
     if not len(cells):
         return
-    corners, index = _corners(cells, occupied.shape[-1] + 1)
+    corners, index = _corners(cells, len(occupied[part]) + 1, occupied.shape[-1] + 1)
     corners[:, 0] += part.start
     points = (corners * (2 / occupied.shape[-1]) - 1) * folded.config.radius
     raw = torch.empty(len(points), device=cells.device)
-    for start in range(0, len(points), SLAB_POINTS):
-        some = slice(start, start + SLAB_POINTS)
+    for start in range(0, len(points), at_a_time):
+        some = slice(start, start + at_a_time)
         owner = torch.full((len(points[some]),), entry, device=cells.device) if len(folded.planes) > 1 else None
         raw[some] = run_mlp(folded.field, folded.first_layer(points[some], owner), outputs=1)[:, 0]
     of_cells = raw[index]
     occupied[part][cells.unbind(1)] = _bound(of_cells.amax(dim=0), of_cells.amin(dim=0)) > limit
 
 
-def _raw_on_lattice(folded: FoldedField, entry: int, points: int) -> Tensor:
+def _raw_on_lattice(folded: FoldedField, entry: int, points: int, at_a_time: int) -> Tensor:
     """Raw density `(points + 2, points + 2, points + 2)` at the middles of texels, and at the box's faces."""
     tables = _on_lattice(folded.planes[entry], points).contiguous()
     count = points + 2
@@ -121,7 +126,7 @@ def _raw_on_lattice(folded: FoldedField, entry: int, points: int) -> Tensor:
         shape[horizontal] = shape[vertical] = count
         sums.append((table if vertical < horizontal else table.transpose(0, 1)).reshape(shape))
     raw = torch.empty(count, count, count, device=folded.planes.device)
-    slab = max(1, SLAB_POINTS // count**2)
+    slab = max(1, at_a_time // count**2)
     for start in range(0, count, slab):
         part = slice(start, start + slab)
         first, second, third = (table[part] if table.shape[0] > 1 else table for table in sums)
@@ -192,11 +197,11 @@ def occupied_pixels(
     blocks = _blocks(occupancy)
     count = blocks.shape[-1] + 1
     # not the transposed rotation: poses are rotations up to a percent only
-    to_camera = torch.linalg.inv(cameras.cam2world[..., :3, :3].double()).float()
-    full = torch.tensor(full_size or (height, width), dtype=torch.float32, device=occupancy.device)
+    to_camera = torch.linalg.inv_ex(cameras.cam2world[..., :3, :3].double()).inverse.float()  # `inv` waits for a GPU
+    full_height, full_width = full_size or (height, width)
     found = torch.empty(batch, views, height, width, dtype=torch.bool, device=occupancy.device)
     for entry in range(batch):  # as many blocks as an entry has; bounded work for each view
-        corners, index = _corners(blocks[entry].nonzero(), count)
+        corners, index = _corners(blocks[entry].nonzero(), count, count)
         corners = corners * edge - radius
         for view in range(views):
             local = (corners - cameras.cam2world[entry, view, :3, 3]) @ to_camera[entry, view].t()
@@ -205,21 +210,20 @@ def occupied_pixels(
             cut = (depth < MIN_DEPTH * radius)[index].any(dim=0) & ~behind
             k = cameras.intrinsics[entry, view]
             x, y = (local[:, :2] / depth.clamp(min=MIN_DEPTH * radius)[:, None]).unbind(1)
-            places = torch.stack([k[1, 2] - k[1, 1] * y, k[0, 2] + k[0, 0] * x - k[0, 1] * y])  # row and column
-            places = places * full[:, None] - 0.5
+            row, column = k[1, 2] - k[1, 1] * y, k[0, 2] + k[0, 0] * x - k[0, 1] * y
+            places = torch.stack([row * full_height, column * full_width]) - 0.5
             if anchors is not None:
                 places = places - anchors[entry, view, :, None]
-            found[entry, view] = _covered(places[:, index[:, ~behind]], cut[~behind], height, width)
+            found[entry, view] = _covered(places[:, index], cut, behind, height, width)
     return found
 
 
-def _corners(cells: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Of cells `(m, 3)` in a lattice of `count` points along the second and third axis, the points `(k, 3)` that are a
-    corner of any, in float32, and for each cell which of them are its eight `(8, m)`."""
-    around = torch.cartesian_prod(*3 * [torch.arange(2, device=cells.device)])
-    strides = torch.tensor([count * count, count, 1], device=cells.device)
-    number = (cells * strides).sum(dim=1) + (around * strides).sum(dim=1)[:, None]
-    layers = int(cells[:, 0].max()) + 2 if len(cells) else 0
+def _corners(cells: Tensor, layers: int, count: int) -> tuple[Tensor, Tensor]:
+    """Of cells `(m, 3)` in a lattice of `layers` points along the first axis and `count` along the others, the points
+    `(k, 3)` that are a corner of any, in float32, and for each cell which of them are its eight `(8, m)`."""
+    two = torch.arange(2, device=cells.device)
+    around = (two[:, None, None] * (count * count) + two[:, None] * count + two).reshape(8, 1)
+    number = (cells[:, 0] * count + cells[:, 1]) * count + cells[:, 2] + around
     wanted = torch.zeros(layers * count * count, dtype=torch.bool, device=cells.device)
     wanted[number] = True
     found = wanted.nonzero()[:, 0]
@@ -238,14 +242,13 @@ def _blocks(occupancy: Tensor) -> Tensor:
     return blocks
 
 
-def _covered(places: Tensor, cut: Tensor, height: int, width: int) -> Tensor:
+def _covered(places: Tensor, cut: Tensor, behind: Tensor, height: int, width: int) -> Tensor:
     """Pixels `(height, width)` in the rectangles around groups of places, rows and columns `(2, 8, groups)`. Groups
-    that are `cut` `(groups,)` cover everything."""
-    size = places.new_tensor([[height], [width]])
-    first = (places.amin(dim=1) - SLACK).ceil().clamp(min=0)
-    last = (places.amax(dim=1) + SLACK).floor() + 1
-    first = torch.minimum(first.masked_fill(cut, 0.0), size).long()
-    last = torch.maximum(torch.minimum(last.masked_fill(cut, torch.inf), size).long(), first)
+    that are `cut` `(groups,)` cover everything, those that are `behind` nothing."""
+    first = (places.amin(dim=1) - SLACK).ceil().clamp(min=0).masked_fill(cut, 0.0)
+    last = ((places.amax(dim=1) + SLACK).floor() + 1).masked_fill(cut, torch.inf).masked_fill(behind, 0.0)
+    first, last = (torch.stack([end[0].clamp(max=height), end[1].clamp(max=width)]).long() for end in (first, last))
+    last = torch.maximum(last, first)
     # one at a rectangle's first corner, taken back behind its sides: sums along both axes count rectangles
     steps = torch.zeros(height + 1, width + 1, dtype=torch.int32, device=places.device)
     one = torch.ones_like(first[0], dtype=torch.int32)
