@@ -30,17 +30,28 @@ FIELDS: dict[str, tuple[int, int, bool, bool, bool]] = {
     "wide": (128, 2, False, False, True),
     "wide_deep": (128, 9, True, True, False),
 }
-PRECISIONS = ("fp32", "tf32x3", "tf32", "bf16")
+PRECISIONS = ("fp32", "tf32x3", "bf16x3", "tf32", "bf16")
 AXES = [[0, 1], [0, 2], [2, 1]]
-POINTERS = {"live": "*i16", "counts": "*i32", "walked": "*i32", "hit": "*u8", "occupancy": "*u8", "chosen": "*i64"}
+POINTERS = {
+    **dict.fromkeys(("hit", "hits", "packed_hits", "looks", "occupancy"), "*u8"),
+    **dict.fromkeys(("counts", "walked", "places"), "*i32"),
+    "live": "*i16",
+    "chosen": "*i64",
+}
 OPERANDS = ("table", "weights", "out_weight")
-INTEGERS = ("total", "count", "rays_per_object", "points_per_object", "samples", "cells", "height", "width")
-NUMBERS = ("inverse_radius", "density_bias", "color_padding", "min_transmittance")
+INTEGERS = (
+    *("total", "count", "rays_per_object", "points_per_object", "pixels_per_object", "pixels", "samples", "half"),
+    *("across", "along", "cells", "height", "width"),
+)
+NUMBERS = (
+    *("inverse_radius", "density_bias", "color_padding", "min_transmittance", "empty"),
+    *("full_height", "full_width", "radius", "min_length"),
+)
 
 
 def variants(field: str, precision: str) -> Iterator[tuple[str, Any, dict[str, Any], int]]:
     """Name, kernel, compile-time values and warps of every kernel of a field, as the package launches them."""
-    from lrm_hf.rendering import kernels_backward, kernels_forward
+    from lrm_hf.rendering import kernels_backward, kernels_forward, kernels_pixels, kernels_sampling
     from lrm_hf.rendering.kernels_launch import PRECISIONS, backward_block, forward_block, plane_code, ray_block
 
     hidden, layers, silu, exponential, neighbors = FIELDS[field]
@@ -54,16 +65,27 @@ def variants(field: str, precision: str) -> Iterator[tuple[str, Any, dict[str, A
         "PLANE_AXES": plane_code(AXES),
     }
     block, warps = ray_block()
-    common = {"INSIDE_ONLY": neighbors, "OCCUPANCY": True, "BLOCK": block}
-    yield "live samples", kernels_forward.live_samples_kernel, common, warps
+    common = {"OCCUPANCY": True, "BLOCK": block}
+    yield "live samples", kernels_sampling.live_samples_kernel, {"INSIDE_ONLY": neighbors, **common}, warps
+    for noise in (False, True):
+        values = {"NEIGHBORS": neighbors, "JITTER": noise, **common}
+        yield f"spread samples{', noise' * noise}", kernels_sampling.spread_samples_kernel, values, warps
+        values = {"EXPONENTIAL": exponential, "JITTER": noise, **common}
+        yield f"importance samples{', noise' * noise}", kernels_sampling.importance_samples_kernel, values, warps
+    for pack in (False, True):
+        values = {"ANCHORS": True, "LOOKS": True, "PACK": pack, "BLOCK": block}
+        yield f"pixel rays{', packed' * pack}", kernels_pixels.pixel_rays_kernel, values, warps
+    yield "pixel values", kernels_pixels.pixel_values_kernel, {"BLOCK": block}, warps
+    yield "resolve", kernels_sampling.resolve_kernel, {"NEIGHBORS": neighbors, "BLOCK": block}, warps
     for depths in (False, True):
         values = {**rule, "DEPTHS": depths, "BLOCK": block}
         yield f"composite backward{', cameras' * depths}", kernels_backward.composite_backward_kernel, values, warps
     block, warps = forward_block(options)
     yield "points", kernels_forward.points_kernel, {**options, "BLOCK": block}, warps
-    yield "raw density", kernels_forward.raw_density_kernel, {**options, "BLOCK": block}, warps
+    yield "raw density", kernels_forward.raw_density_kernel, {**options, "across": 1, "BLOCK": block}, warps
     for store in (False, True):
-        values = {**options, **rule, "STORE": store, "BLOCK": block}
+        # ray by ray for the backward pass, else sample by sample
+        values = {**options, **rule, "along" if store else "across": 1, "STORE": store, "BLOCK": block}
         yield f"composite{', training' * store}", kernels_forward.composite_kernel, values, warps
     block, warps = backward_block(options)
     for points in (False, True):

@@ -421,3 +421,17 @@ class TestValidation:
         change(parts[name][1])
         with pytest.raises(ValueError, match=message):
             Cameras(**parts).validate()
+
+
+def test_validation_is_remembered_until_numbers_change() -> None:
+    cameras = orbit_cameras(2)
+    assert cameras.validate() is cameras.validate() is cameras
+    cameras.intrinsics[0, 0, 0] = -1.0
+    with pytest.raises(ValueError, match="positive focal lengths, got -1"):
+        cameras.validate()
+    with torch.inference_mode():
+        cameras = orbit_cameras(2)
+        cameras.validate()
+        cameras.cam2world[0, 0, 0] = torch.nan
+        with pytest.raises(ValueError, match="`cam2world` holds values that are not finite"):
+            cameras.validate()

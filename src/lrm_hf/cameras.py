@@ -64,30 +64,18 @@ class Cameras:
         object.__setattr__(self, "intrinsics", self.intrinsics.to(dtype).expand(*shape, 3, 3))
 
     def validate(self) -> Cameras:
-        """Checks the numbers: finite, a rigid motion in `cam2world`, positive focal lengths. Returns `self`.
+        """Checks the numbers: finite, a rigid motion in `cam2world`, positive focal lengths. Returns `self`, which
+        remembers it until the numbers change in place.
 
         Raises:
             ValueError: naming what is wrong.
         """
-        for name in ("cam2world", "intrinsics"):
-            if not bool(torch.isfinite(getattr(self, name)).all()):
-                raise ValueError(f"`{name}` holds values that are not finite.")
-        rotation = self.cam2world[..., :3, :3].detach().double()
-        identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
-        error = (rotation @ rotation.transpose(-1, -2) - identity).abs()
-        if error.numel() and (float(error.max()) > 1e-2 or bool((torch.linalg.det(rotation) < 0).any())):
-            raise ValueError(
-                "`cam2world` must hold a rotation in its upper left 3x3 block (orthonormal, determinant +1); "
-                f"the largest deviation from orthonormality is {float(error.max()):.3g}."
-            )
-        last_row = self.cam2world[..., 3, :].detach()
-        if bool((last_row != last_row.new_tensor([0.0, 0.0, 0.0, 1.0])).any()):
-            raise ValueError(
-                "`cam2world` must have 0, 0, 0, 1 in its last row: the translation belongs into the last column."
-            )
-        focal = torch.stack([self.intrinsics[..., 0, 0], self.intrinsics[..., 1, 1]], dim=-1)
-        if bool((focal <= 0).any()):
-            raise ValueError(f"`intrinsics` must have positive focal lengths, got {float(focal.min()):g}.")
+        matrices = self.cam2world.detach(), self.intrinsics.detach()
+        # tensors of inference mode count no changes
+        state = None if any(part.is_inference() for part in matrices) else tuple(part._version for part in matrices)
+        if state is None or getattr(self, "_validated", None) != state:
+            _check_matrices(*(part.cpu() for part in matrices))  # each look would wait for another device
+            object.__setattr__(self, "_validated", state)
         return self
 
     @property
@@ -309,11 +297,7 @@ def camera_rays(
     Raises:
         ValueError: if a size is not positive, or `anchors` have another shape or values that are not finite.
     """
-    full_height, full_width = (height, width) if full_size is None else full_size
-    sizes = {"height": height, "width": width, "full_size[0]": full_height, "full_size[1]": full_width}
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+    full_height, full_width = full_size_of(height, width, full_size)
     dtype, device, batch = cameras.cam2world.dtype, cameras.device, cameras.shape
     rows = torch.arange(height, dtype=dtype, device=device) + 0.5
     columns = torch.arange(width, dtype=dtype, device=device) + 0.5
@@ -324,8 +308,7 @@ def camera_rays(
             raise ValueError(
                 f"`anchors` must broadcast to {(*batch, 2)}, row and column per camera, got {tuple(anchors.shape)}."
             ) from error
-        if not bool(torch.isfinite(anchors).all()):
-            raise ValueError("`anchors` holds values that are not finite.")
+        check_anchors(anchors)
         rows = rows + anchors[..., :1]
         columns = columns + anchors[..., 1:]
     v = (rows / full_height).expand(*batch, height)[..., :, None]
@@ -342,6 +325,29 @@ def camera_rays(
     directions = torch.nn.functional.normalize(directions, dim=-1)
     origins = pose[..., 3].expand_as(directions)
     return origins, directions
+
+
+def full_size_of(height: int, width: int, full_size: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of the full picture that a region is part of; default the region's own.
+
+    Raises:
+        ValueError: if a size is not positive.
+    """
+    full_height, full_width = (height, width) if full_size is None else full_size
+    sizes = {"height": height, "width": width, "full_size[0]": full_height, "full_size[1]": full_width}
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+    return full_height, full_width
+
+
+def check_anchors(anchors: Tensor) -> None:
+    """
+    Raises:
+        ValueError: if there are values that are not finite.
+    """
+    if not bool(torch.isfinite(anchors).all()):
+        raise ValueError("`anchors` holds values that are not finite.")
 
 
 def project_points(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -374,6 +380,28 @@ def world_to_gltf(vectors: np.ndarray) -> np.ndarray:
 def gltf_to_world(vectors: np.ndarray) -> np.ndarray:
     """The inverse of `world_to_gltf`: an object whose front is +z faces the source camera."""
     return np.stack([vectors[..., 0], -vectors[..., 2], vectors[..., 1]], axis=-1)
+
+
+def _check_matrices(cam2world: Tensor, intrinsics: Tensor) -> None:
+    for name, value in (("cam2world", cam2world), ("intrinsics", intrinsics)):
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"`{name}` holds values that are not finite.")
+    rotation = cam2world[..., :3, :3].double()
+    identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
+    error = (rotation @ rotation.transpose(-1, -2) - identity).abs()
+    if error.numel() and (float(error.max()) > 1e-2 or bool((torch.linalg.det(rotation) < 0).any())):
+        raise ValueError(
+            "`cam2world` must hold a rotation in its upper left 3x3 block (orthonormal, determinant +1); "
+            f"the largest deviation from orthonormality is {float(error.max()):.3g}."
+        )
+    last_row = cam2world[..., 3, :]
+    if bool((last_row != last_row.new_tensor([0.0, 0.0, 0.0, 1.0])).any()):
+        raise ValueError(
+            "`cam2world` must have 0, 0, 0, 1 in its last row: the translation belongs into the last column."
+        )
+    focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], dim=-1)
+    if bool((focal <= 0).any()):
+        raise ValueError(f"`intrinsics` must have positive focal lengths, got {float(focal.min()):g}.")
 
 
 def _pinhole(fx: Tensor, fy: Tensor, cx: Tensor, cy: Tensor) -> Tensor:

@@ -168,9 +168,9 @@ class TestTwin:
         actual, actual_gradients = gradients(kernels.render_rays, field, samples, rays)
         assert_close(actual, expected)
         assert_gradients_close(actual_gradients, expected_gradients)
-        # without gradients nothing is kept, which takes another way through the kernel
+        # without gradients nothing is kept, and kernels place the samples as well; depths reach 4
         with torch.no_grad():
-            assert_close(kernels.render_rays(field, samples, *rays.values), actual, tolerance=1e-6)
+            assert_close(kernels.render_rays(field, samples, *rays.values), actual, tolerance=3e-6)
 
     @pytest.mark.parametrize("sampling", ["importance", "uniform"])
     def test_noise(self, sampling: str) -> None:
@@ -214,7 +214,7 @@ class TestTwin:
         assert_close(many, one, tolerance=1e-6)
         assert_gradients_close(many_gradients, one_gradients, tolerance=2e-6)
         with torch.no_grad():
-            assert_close(kernels.render_rays(field, 8, *rays.values), one, tolerance=1e-6)
+            assert_close(kernels.render_rays(field, 8, *rays.values), one, tolerance=3e-6)
 
     def test_opaque_wall_keeps_gradients_finite(self) -> None:
         field = random_field(batch=1, sampling="uniform", num_samples=6)
@@ -541,6 +541,7 @@ TRIPOSR_RULES: dict[str, Any] = {
 FULL_SIZE = {
     "fp32": (5e-5, 2e-6, 4e-3),
     "tf32x3": (1e-4, 4e-6, 6e-3),
+    "bf16x3": (2e-4, 1e-5, 2e-2),
     "tf32": (3e-3, 2e-4, 0.1),
     "bf16": (2e-2, 2e-3, 0.3),
 }

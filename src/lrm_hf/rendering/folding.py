@@ -110,7 +110,8 @@ def kept_with(field: TriplaneField, name: str, tensors: tuple[Tensor, ...], make
     version = tuple(_version(tensor) for tensor in tensors)
     known: Any = getattr(field, name, None)
     if known is None or known[0] != version:
-        with torch.no_grad():
+        # for calls that differentiate as well, whoever comes first
+        with torch.inference_mode(False), torch.no_grad():
             known = (version, make())
         object.__setattr__(field, name, known)  # the field is frozen for everybody else
     return known[1]

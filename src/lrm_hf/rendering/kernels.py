@@ -18,15 +18,16 @@ from torch import Tensor
 
 from ..modeling.field import TriplaneField
 from .compositing import compositing_weights, neighbor_mean, resolve
-from .kernels_launch import PRECISIONS, FieldLaunch, Rays, composite, evaluate_points, interpreted, raw_density
+from .kernels_launch import EMPTY, PRECISIONS, FieldLaunch, Rays, composite, evaluate_points, interpreted, raw_density
+from .kernels_sampling_launch import binned_samples, importance_samples, live_samples, resolve_sums
 from .sampling import bin_depths, importance_depths, stratified_depths
 
 
 MAX_HIDDEN = 128
 MAX_LAYERS = 10
 MAX_SAMPLES = 2**15 - 1  # their indices are int16
-# rays x samples of one launch where no gradients are wanted: bounds the depths in memory (a few dozen bytes each)
-LAUNCH_SAMPLES = 2**23
+# rays x samples of one launch where no gradients are wanted: bounds the depths in memory (11 bytes each)
+LAUNCH_SAMPLES = 2**25
 
 
 def unsupported(
@@ -97,8 +98,8 @@ def render_rays(
             count as empty. Points beside the box count with the outermost cells.
         min_transmittance: a ray ends once less light than this gets through; what lies behind changes a colour by no
             more than this.
-        precision: of the operands of matrix products: `"fp32"`, `"tf32x3"` (nearly fp32, on tensor cores), `"tf32"` or
-            `"bf16"`, which also stores the folded planes as bfloat16. Sums are float32.
+        precision: of the operands of matrix products: `"fp32"`, `"tf32x3"` and `"bf16x3"` (nearly fp32, on tensor
+            cores), `"tf32"` or `"bf16"`, which also stores the folded planes as bfloat16. Sums are float32.
 
     Raises:
         ValueError: if the kernels can't render the field there, or `precision` is unknown.
@@ -125,12 +126,10 @@ def render_rays(
     step = max(1, count if needs_grad else LAUNCH_SAMPLES // (batch * samples))
     with torch.cuda.device_of(origins):
         launch = FieldLaunch.of(field, precision)
-        parts = [
-            _render_part(
-                field, launch, samples, [part[:, start : start + step] for part in inputs], occupancy, min_transmittance
-            )
-            for start in range(0, count, step)
-        ]
+        parts = []
+        for start in range(0, count, step):
+            part = inputs if step >= count else tuple(tensor[:, start : start + step] for tensor in inputs)
+            parts.append(_render_part(field, launch, samples, part, occupancy, min_transmittance))
     if not parts:
         return background.clone(), torch.zeros_like(near), torch.zeros_like(near)
     color, depth, opacity = (
@@ -164,31 +163,66 @@ def _render_part(
     field: TriplaneField,
     launch: FieldLaunch,
     samples: int,
-    inputs: list[Tensor],
+    inputs: tuple[Tensor, ...],
     occupancy: Tensor | None,
     min_transmittance: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    config = field.config
     with torch.autocast(field.device.type, enabled=False):
         origins, directions, near, far, hit, background = inputs[:6]
-        jitter = inputs[6:]
-        rays = Rays(origins, directions, hit, occupancy)
-        if config.sampling == "uniform":
-            depths = bin_depths(near, far, samples, jitter[0] if jitter else 0.5)
-            lengths = (far - near) / samples if config.step_length == "metric" else torch.full_like(near, 1 / samples)
-            first, last = depths[..., :1], depths[..., -1:]
-        else:
-            half = samples // 2
-            depths = stratified_depths(near, far, half, jitter[0] if jitter else 0.5)
-            with torch.no_grad():
-                raw = raw_density(launch, rays, depths)
-                density = field.density_from_raw(neighbor_mean(raw[..., None])[..., 0])
-                coarse = compositing_weights(density, depths[..., 1:] - depths[..., :-1])
-                u = (torch.arange(half, dtype=near.dtype, device=near.device) + 0.5) / half
-                u = jitter[1] if jitter else u.expand(depths.shape)
-                fine = importance_depths(depths, coarse, u)
-            depths = torch.cat([depths, fine], dim=-1).sort(dim=-1, stable=True).values
-            lengths = near  # not read
-            first, last = 0.5 * (depths[..., :1] + depths[..., 1:2]), 0.5 * (depths[..., -2:-1] + depths[..., -1:])
-        sums = composite(launch, rays, depths, lengths, min_transmittance)
+        rays, jitter = Rays(origins, directions, hit, occupancy), inputs[6:]
+        wanted = (origins, directions, near, far, *jitter)
+        differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in wanted)
+        sample = _differentiable_samples if differentiable else _samples
+        depths, listed = sample(field, launch, rays, near, far, samples, jitter)
+        lengths = near  # not read
+        if field.config.sampling == "uniform":
+            metric = field.config.step_length == "metric"
+            lengths = (far - near) / samples if metric else torch.full_like(near, 1 / samples)
+        sums = composite(launch, rays, depths, lengths, listed, min_transmittance)
+        if not (torch.is_grad_enabled() and (sums.requires_grad or background.requires_grad)):
+            return resolve_sums(launch, sums, depths, background)
+        first, last = depths[..., :1], depths[..., -1:]
+        if field.config.sampling == "importance":
+            first, last = 0.5 * (first + depths[..., 1:2]), 0.5 * (depths[..., -2:-1] + last)
         return resolve(sums[..., :3], sums[..., 3:4], sums[..., 4:], first, last, background)
+
+
+def _samples(
+    field: TriplaneField,
+    launch: FieldLaunch,
+    rays: Rays,
+    near: Tensor,
+    far: Tensor,
+    samples: int,
+    jitter: tuple[Tensor, ...],
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Where to look: depths `(batch, n, samples)`, ascending, and which of them count."""
+    if field.config.sampling == "uniform":
+        return binned_samples(launch, rays, near, far, samples, jitter[0] if jitter else None)
+    return importance_samples(launch, rays, near, far, samples, jitter)
+
+
+def _differentiable_samples(
+    field: TriplaneField,
+    launch: FieldLaunch,
+    rays: Rays,
+    near: Tensor,
+    far: Tensor,
+    samples: int,
+    jitter: tuple[Tensor, ...],
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """As `_samples`, in torch: depths have gradients by the cameras."""
+    if field.config.sampling == "uniform":
+        depths = bin_depths(near, far, samples, jitter[0] if jitter else 0.5)
+        return depths, live_samples(launch, rays, depths)
+    half = samples // 2
+    coarse = stratified_depths(near, far, half, jitter[0] if jitter else 0.5)
+    with torch.no_grad():
+        raw = torch.full_like(coarse, EMPTY)
+        raw_density(launch, rays, coarse.detach().contiguous(), *live_samples(launch, rays, coarse), raw)
+        density = field.density_from_raw(neighbor_mean(raw[..., None])[..., 0])
+        weights = compositing_weights(density, coarse[..., 1:] - coarse[..., :-1])
+        u = (torch.arange(half, dtype=near.dtype, device=near.device) + 0.5) / half
+        fine = importance_depths(coarse, weights, jitter[1] if jitter else u.expand(coarse.shape))
+    depths = torch.cat([coarse, fine], dim=-1).sort(dim=-1, stable=True).values
+    return depths, live_samples(launch, rays, depths)

@@ -3,10 +3,13 @@
 
 A program owns `BLOCK` rays and walks along them, one sample per ray and step, so that the running transmittance, the
 averaging of neighbours and the end of a ray are plain arithmetic on vectors. Each ray walks its own list of samples
-worth a look (`live_samples_kernel`), and skips what is empty at no cost. What is `BLOCK` x hidden wide lives in
+worth a look (`kernels_sampling.py`), and skips what is empty at no cost. What is `BLOCK` x hidden wide lives in
 registers only.
 
-Tensors are contiguous. Rays of all objects are counted through: ray `r` belongs to object `r // rays_per_object`.
+Tensors are contiguous, but for those of depths and what else there is per sample: they have a stride `across` rays and
+one `along` them, of which one is 1. Where lanes go along rays together, memory is read fastest with `across` 1.
+
+Rays of all objects are counted through: ray `r` belongs to object `r // rays_per_object`.
 Widths are padded with zeros to `HIDDEN`, a power of two of at least 16, which changes no number.
 """
 
@@ -75,9 +78,22 @@ def activate(hidden, SILU: tl.constexpr):
 
 @triton.jit
 def product(left, right, BF16: tl.constexpr, PRECISION: tl.constexpr):
-    """Matrix product, summed in float32."""
-    if PRECISION == "rounded":
-        # what a product of bfloat16 operands is, for the interpreter, which multiplies their bits
+    """Matrix product, summed in float32. "rounded" is what one of bfloat16 operands is, for the interpreter, which
+    multiplies their bits."""
+    if PRECISION == "bf16x3" or PRECISION == "bf16x3 rounded":
+        # each operand as a sum of two of 8 bits; the product of the two low ones is below what is kept
+        left_high, right_high = left.to(tl.bfloat16), right.to(tl.bfloat16)
+        left_low = (left - left_high.to(tl.float32)).to(tl.bfloat16)
+        right_low = (right - right_high.to(tl.float32)).to(tl.bfloat16)
+        if PRECISION == "bf16x3":
+            result = tl.dot(left_low, right_high)
+            result = tl.dot(left_high, right_low, result)
+            return tl.dot(left_high, right_high, result)
+        else:
+            result = tl.dot(left_low.to(tl.float32), right_high.to(tl.float32))
+            result += tl.dot(left_high.to(tl.float32), right_low.to(tl.float32))
+            return result + tl.dot(left_high.to(tl.float32), right_high.to(tl.float32))
+    elif PRECISION == "rounded":
         return tl.dot(left.to(tl.bfloat16).to(tl.float32), right.to(tl.bfloat16).to(tl.float32))
     elif BF16:
         return tl.dot(left.to(tl.bfloat16), right.to(tl.bfloat16))
@@ -143,48 +159,9 @@ def vector_of(vectors, ray, scale, mask):
 
 
 @triton.jit
-def live_samples_kernel(
-    origins,  # [rays, 3]
-    directions,  # [rays, 3]
-    depths,  # [rays, samples]
-    hit,  # [rays] uint8
-    occupancy,  # [objects, cells, cells, cells] uint8, or anything where OCCUPANCY is false
-    live,  # out [rays, samples] int16: indices of the samples to look at, ascending
-    counts,  # out [rays] int32: how many
-    total,
-    rays_per_object,
-    samples,
-    cells,
-    inverse_radius,
-    INSIDE_ONLY: tl.constexpr,
-    OCCUPANCY: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    ray = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    valid = ray < total
-    wanted = valid & (tl.load(hit + ray, mask=valid, other=0) != 0)
-    # box coordinates, -1 to 1 inside
-    ox, oy, oz = vector_of(origins, ray, inverse_radius, valid)
-    dx, dy, dz = vector_of(directions, ray, inverse_radius, valid)
-    count = tl.zeros((BLOCK,), dtype=tl.int32)
-    for index in range(samples):
-        depth = tl.load(depths + ray * samples + index, mask=wanted, other=0.0)
-        x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
-        keep = wanted
-        if INSIDE_ONLY:
-            keep = keep & (tl.abs(x) <= 1.0) & (tl.abs(y) <= 1.0) & (tl.abs(z) <= 1.0)
-        if OCCUPANCY:
-            last = cells - 1.0
-            half = cells * 0.5
-            cell_x = tl.minimum(tl.maximum((x + 1.0) * half, 0.0), last).to(tl.int64)
-            cell_y = tl.minimum(tl.maximum((y + 1.0) * half, 0.0), last).to(tl.int64)
-            cell_z = tl.minimum(tl.maximum((z + 1.0) * half, 0.0), last).to(tl.int64)
-            cell = ((ray // rays_per_object * cells + cell_x) * cells + cell_y) * cells + cell_z
-            keep = keep & (tl.load(occupancy + cell, mask=keep, other=0) != 0)
-        here = tl.zeros((BLOCK,), dtype=tl.int32) + index
-        tl.store(live + ray * samples + count, here.to(tl.int16), mask=keep)
-        count += keep.to(tl.int32)
-    tl.store(counts + ray, count, mask=valid)
+def place_of(ray, index, across, along):
+    """Of a ray's sample, in a tensor that has a number per sample."""
+    return ray * across + (ray * 0 + index) * along  # 64 bits, as rays have
 
 
 @triton.jit
@@ -202,7 +179,8 @@ def raw_density_kernel(
     raw,  # out [rays, samples], written at live samples only
     total,
     rays_per_object,
-    samples,
+    across,
+    along,
     height,
     width,
     inverse_radius,
@@ -223,14 +201,15 @@ def raw_density_kernel(
     owner = (ray // rays_per_object).to(tl.int32)
     for step in range(tl.max(count, axis=0)):
         active = step < count
-        index = tl.load(live + ray * samples + step, mask=active, other=0).to(tl.int32)
-        depth = tl.load(depths + ray * samples + index, mask=active, other=0.0)
+        index = tl.load(live + place_of(ray, step, across, along), mask=active, other=0).to(tl.int32)
+        place = place_of(ray, index, across, along)
+        depth = tl.load(depths + place, mask=active, other=0.0)
         x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
         hidden = first_layer(table, biases, owner, x, y, z, active, height, width, HIDDEN, PLANE_AXES)
         output = last_layers(
             hidden, weights, biases, out_weight, out_bias, HIDDEN, LAYERS, SILU, BF16, PRECISION
         )  # fmt: skip
-        tl.store(raw + ray * samples + index, column_of(output, tl.arange(0, 16)[None, :], 0), mask=active)
+        tl.store(raw + place, column_of(output, tl.arange(0, 16)[None, :], 0), mask=active)
 
 
 @triton.jit
@@ -285,6 +264,8 @@ def composite_kernel(
     total,
     rays_per_object,
     samples,
+    across,
+    along,
     height,
     width,
     inverse_radius,
@@ -326,8 +307,8 @@ def composite_kernel(
     limit = tl.max(count, axis=0)
     while step < limit:
         active = (step < count) & (transmittance >= min_transmittance)
-        index = tl.load(live + ray * samples + step, mask=active, other=0).to(tl.int32)
-        depth = tl.load(depths + ray * samples + index, mask=active, other=0.0)
+        index = tl.load(live + place_of(ray, step, across, along), mask=active, other=0).to(tl.int32)
+        depth = tl.load(depths + place_of(ray, index, across, along), mask=active, other=0.0)
         x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
         hidden = first_layer(table, biases, owner, x, y, z, active, height, width, HIDDEN, PLANE_AXES)
         output = last_layers(hidden, weights, biases, out_weight, out_bias, HIDDEN, LAYERS, SILU, BF16, PRECISION)

@@ -4,7 +4,7 @@ imported inside the functions that launch them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,8 +16,10 @@ from ..modeling.field import TriplaneField
 from .folding import fold, kept_with
 
 
-# operands of matrix products; sums are float32 always. tf32x3 makes up for tf32's short mantissa by three products
-PRECISIONS = {"fp32": "ieee", "tf32": "tf32", "tf32x3": "tf32x3", "bf16": "ieee"}
+# operands of matrix products; sums are float32 always. tf32x3 and bf16x3 make up for short mantissas by three products
+PRECISIONS = {"fp32": "ieee", "tf32": "tf32", "tf32x3": "tf32x3", "bf16x3": "bf16x3", "bf16": "ieee"}
+# what takes the place of some in the interpreter
+INTERPRETED_PRECISIONS = {"bf16x3": "bf16x3 rounded", "bf16": "rounded"}
 # raw density of a sample that is not looked at: no activation leaves anything of it
 EMPTY = -1e9
 # bytes of partial sums for the gradients of the MLP
@@ -55,7 +57,7 @@ def backward_block(options: dict[str, Any]) -> tuple[int, int]:
     """Samples per program and warps of the field's backward kernel."""
     if interpreted():
         return INTERPRETED_BLOCK, 4
-    crowded = options["LAYERS"] > 3 or options["PRECISION"] == "tf32x3"
+    crowded = options["LAYERS"] > 3 or options["PRECISION"] in ("tf32x3", "bf16x3")
     blocks = DEEP_BLOCKS if crowded else BACKWARD_BLOCKS
     return (SCALAR_BLOCKS if _is_scalar(options) else blocks)[options["HIDDEN"]]
 
@@ -108,9 +110,18 @@ class FieldLaunch:
 
     @classmethod
     def of(cls, field: TriplaneField, precision: str) -> FieldLaunch:
+        """Where no gradients are wanted it is kept with the field until planes, weights or biases change."""
+        tensors = (field.planes, *field.weights, *field.biases)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            return cls._made(field, precision)
+        return kept_with(field, f"_launch_{precision}", tensors, lambda: cls._made(field, precision)._without_grad())
+
+    @classmethod
+    def _made(cls, field: TriplaneField, precision: str) -> FieldLaunch:
         config = field.config
         hidden = max(16, 1 << (config.hidden_size - 1).bit_length())
         pad = hidden - config.hidden_size
+        instruction = PRECISIONS[precision]
         with torch.autocast(field.device.type, enabled=False):
             middle = [F.pad(weight.t(), (0, pad, 0, pad)) for weight in field.weights[1:-1]]
             return cls(
@@ -127,7 +138,7 @@ class FieldLaunch:
                     "LAYERS": len(middle),
                     "SILU": config.hidden_act == "silu",
                     "BF16": precision == "bf16",
-                    "PRECISION": "rounded" if precision == "bf16" and interpreted() else PRECISIONS[precision],
+                    "PRECISION": INTERPRETED_PRECISIONS.get(precision, instruction) if interpreted() else instruction,
                     "PLANE_AXES": plane_code(config.plane_axes or []),  # never empty once the config is made
                 },
                 rule={
@@ -136,6 +147,10 @@ class FieldLaunch:
                 },
                 numbers=(float(config.density_bias), float(config.color_padding)),
             )
+
+    def _without_grad(self) -> FieldLaunch:
+        table, weights, biases, out_weight, out_bias = _operands(self, self.tensors)
+        return replace(self, table=table, weights=weights, biases=biases, out_weight=out_weight, out_bias=out_bias)
 
 
 def _folded_planes(field: TriplaneField, hidden: int, dtype: torch.dtype) -> Tensor:
@@ -161,41 +176,26 @@ class Rays:
         self.origins, self.directions = origins.contiguous(), directions.contiguous()  # [batch, n, 3]
         self.hit = hit.contiguous().view(torch.uint8)
         self.occupancy = None if occupancy is None else occupancy.contiguous().view(torch.uint8)
+        # what is not there stands in as an argument that is not touched
+        self.cells = self.hit if self.occupancy is None else self.occupancy
 
 
-def live_samples(launch: FieldLaunch, rays: Rays, depths: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of the samples to look at `(batch, n, samples)`, and how many of them count `(batch, n)`."""
-    from .kernels_forward import live_samples_kernel
-
-    depths = depths.detach().contiguous()
-    live = torch.empty(depths.shape, dtype=torch.int16, device=depths.device)
-    counts = torch.empty(depths.shape[:2], dtype=torch.int32, device=depths.device)
-    total, (block, warps) = counts.numel(), ray_block()
-    # what is not there stands in as an argument that is not touched
-    occupancy = rays.hit if rays.occupancy is None else rays.occupancy
-    live_samples_kernel[(_blocks(total, block),)](
-        rays.origins.detach(), rays.directions.detach(), depths, rays.hit, occupancy, live, counts, total,
-        depths.shape[1], depths.shape[2], occupancy.shape[1], launch.inverse_radius,
-        INSIDE_ONLY=launch.rule["NEIGHBORS"], OCCUPANCY=rays.occupancy is not None, **_program(block, warps),
-    )  # fmt: skip
-    return live, counts
+def strides_of(values: Tensor) -> tuple[int, int]:
+    """Across rays and along them, of `(batch, n, samples)` whose rays follow each other evenly."""
+    return values.stride(1), values.stride(2)
 
 
-def raw_density(launch: FieldLaunch, rays: Rays, depths: Tensor) -> Tensor:
-    """Density before its activation at depths `(batch, n, samples)`, `EMPTY` where there is nothing to look at. Without
-    gradients."""
+def raw_density(launch: FieldLaunch, rays: Rays, depths: Tensor, live: Tensor, counts: Tensor, raw: Tensor) -> None:
+    """Writes the density before its activation into `raw` `(batch, n, samples)` at those depths that are to be looked
+    at, a list as `kernels_sampling_launch.py` has them. All have the same strides. Without gradients."""
     from .kernels_forward import raw_density_kernel
 
-    depths = depths.detach().contiguous()
-    live, counts = live_samples(launch, rays, depths)
-    raw = torch.full_like(depths, EMPTY)
     block, warps = forward_block(launch.options)
-    raw_density_kernel[(_blocks(counts.numel(), block),)](
+    raw_density_kernel[(blocks_of(counts.numel(), block),)](
         *_operands(launch, launch.tensors), rays.origins.detach(), rays.directions.detach(), depths, live, counts, raw,
-        counts.numel(), depths.shape[1], depths.shape[2], launch.height, launch.width, launch.inverse_radius,
-        **launch.options, **_program(block, warps),
+        counts.numel(), depths.shape[1], *strides_of(depths), launch.height, launch.width, launch.inverse_radius,
+        **launch.options, **program_of(block, warps),
     )  # fmt: skip
-    return raw
 
 
 def evaluate_points(launch: FieldLaunch, points: Tensor) -> Tensor:
@@ -207,24 +207,31 @@ def evaluate_points(launch: FieldLaunch, points: Tensor) -> Tensor:
     total = points.shape[0] * points.shape[1]
     block, warps = forward_block(launch.options)
     if total:
-        points_kernel[(_blocks(total, block),)](
+        points_kernel[(blocks_of(total, block),)](
             *_operands(launch, launch.tensors), points, outputs, total, points.shape[1], launch.height, launch.width,
-            launch.inverse_radius, **launch.options, **_program(block, warps),
+            launch.inverse_radius, **launch.options, **program_of(block, warps),
         )  # fmt: skip
     return outputs
 
 
-def composite(launch: FieldLaunch, rays: Rays, depths: Tensor, lengths: Tensor, min_transmittance: float) -> Tensor:
+def composite(
+    launch: FieldLaunch,
+    rays: Rays,
+    depths: Tensor,
+    lengths: Tensor,
+    listed: tuple[Tensor, Tensor],
+    min_transmittance: float,
+) -> Tensor:
     """Sums along rays `(batch, n, 5)`: of the weights times colour, depth and one.
 
     Args:
         depths: `(batch, n, samples)`, ascending.
         lengths: `(batch, n, 1)` length of each sample's piece of ray, where samples are not averaged with neighbours.
+        listed: the samples to look at, as `kernels_sampling_launch.py` has them.
         min_transmittance: a ray ends below it.
     """
-    live, counts = live_samples(launch, rays, depths)
     return _Composite.apply(
-        launch, live, counts, min_transmittance, *launch.tensors, rays.origins, rays.directions, depths, lengths
+        launch, *listed, min_transmittance, *launch.tensors, rays.origins, rays.directions, depths, lengths
     )
 
 
@@ -236,18 +243,21 @@ class _Composite(torch.autograd.Function):
         from .kernels_forward import composite_kernel
 
         field, (origins, directions, depths, lengths) = _operands(launch, tensors[:5]), tensors[5:]
-        depths, lengths = depths.contiguous(), lengths.contiguous()
         batch, count, samples = depths.shape
         keep = any(ctx.needs_input_grad)
+        lengths = lengths.contiguous()
+        if keep or depths.stride() != live.stride():  # the backward pass takes them ray by ray
+            depths, live = depths.contiguous(), live.contiguous()
         sums = origins.new_empty(batch, count, 5)
         walked = torch.empty_like(counts)
         # four numbers per sample are kept for the backward pass; what is as wide as the MLP is computed again
         outputs = origins.new_empty(batch, count, samples, 4) if keep else sums
         block, warps = forward_block(launch.options)
-        composite_kernel[(_blocks(batch * count, block),)](
+        composite_kernel[(blocks_of(batch * count, block),)](
             *field, origins, directions, depths, lengths, live, counts, sums, walked, outputs, batch * count, count,
-            samples, launch.height, launch.width, launch.inverse_radius, *launch.numbers, min_transmittance,
-            STORE=keep, **launch.rule, **launch.options, **_program(block, warps),
+            samples, *strides_of(depths), launch.height, launch.width, launch.inverse_radius, *launch.numbers,
+            min_transmittance,
+            STORE=keep, **launch.rule, **launch.options, **program_of(block, warps),
         )  # fmt: skip
         if keep:
             ctx.save_for_backward(*field, origins, directions, depths, lengths, live, walked, sums, outputs)
@@ -275,10 +285,10 @@ class _Composite(torch.autograd.Function):
         grad_depths = torch.zeros_like(depths) if cameras else sums
         grad_lengths = torch.zeros_like(lengths) if cameras else sums
         block, warps = ray_block()
-        composite_backward_kernel[(_blocks(total, block),)](
+        composite_backward_kernel[(blocks_of(total, block),)](
             outputs, depths, lengths, live, walked, sums, grad_sums.contiguous(), grad_outputs, grad_depths,
             grad_lengths, total, samples, *ctx.numbers,
-            DEPTHS=cameras, **ctx.rule, **_program(block, warps),
+            DEPTHS=cameras, **ctx.rule, **program_of(block, warps),
         )  # fmt: skip
 
         chosen = (grad_outputs != 0).any(dim=-1).flatten().nonzero()[:, 0]
@@ -287,14 +297,14 @@ class _Composite(torch.autograd.Function):
         hidden, layers = ctx.options["HIDDEN"], ctx.options["LAYERS"]
         sizes = (layers * hidden * hidden, (layers + 1) * hidden, hidden * 16)
         block, warps = backward_block(ctx.options)
-        blocks = _blocks(len(chosen), block)
+        blocks = blocks_of(len(chosen), block)
         programs = min(blocks, _programs(table.device, sum(sizes) * 4))
         grad_mlp = torch.zeros((programs, sum(sizes)) if mlp else (1, 1), device=table.device)
         if programs:
             field_backward_kernel[(programs,)](
                 table, weights, biases, out_weight, origins, directions, depths, chosen, grad_outputs, grad_table,
                 grad_mlp, grad_points, len(chosen), count, samples, *ctx.sizes, **ctx.options,
-                PLANES=planes, MLP=mlp, POINTS=cameras, **_program(block, warps),
+                PLANES=planes, MLP=mlp, POINTS=cameras, **program_of(block, warps),
             )  # fmt: skip
 
         grads: list[Tensor | None] = [None] * 9
@@ -316,7 +326,9 @@ class _Composite(torch.autograd.Function):
 
 def _operands(launch: FieldLaunch, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Table and MLP without gradients, and as bfloat16 what enters matrix products or is gathered, where asked for."""
-    table, weights, biases, out_weight, out_bias = (tensor.detach().contiguous() for tensor in tensors)
+    table, weights, biases, out_weight, out_bias = (
+        (tensor.detach() if tensor.requires_grad else tensor).contiguous() for tensor in tensors
+    )
     if launch.options["BF16"]:
         table, weights, out_weight = table.bfloat16(), weights.bfloat16(), out_weight.bfloat16()
     return table, weights, biases, out_weight, out_bias
@@ -330,10 +342,10 @@ def _programs(device: torch.device, bytes_each: int) -> int:
     return max(1, min(PROGRAMS_PER_PROCESSOR * processors, PARTIAL_BYTES // bytes_each))
 
 
-def _program(block: int, warps: int) -> dict[str, int]:
+def program_of(block: int, warps: int) -> dict[str, int]:
     # pipelined loads (more than one stage) of the weights would fill the shared memory many times over
     return {"BLOCK": block, "num_warps": warps, "num_stages": 1}
 
 
-def _blocks(total: int, block: int) -> int:
+def blocks_of(total: int, block: int) -> int:
     return (total + block - 1) // block

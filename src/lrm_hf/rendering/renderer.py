@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 
-from ..cameras import Cameras, camera_rays
+from ..cameras import Cameras, camera_rays, check_anchors
 from ..modeling.field import TriplaneField
 from . import dense, occupancy, packed
 from .backends import choose_backend, has_own_arithmetic, triton_kernels
-from .folding import FoldedField, fold
+from .folding import FoldedField, fold, kept_with
 from .sampling import ray_box_intersection
 
 
@@ -159,16 +159,22 @@ class _Way(NamedTuple):
     render_rays: Callable[..., tuple[Tensor, Tensor, Tensor]]  # (field, samples, rays ...) -> colour, depth, opacity
     field: TriplaneField | FoldedField  # as `render_rays` takes it
     occupancy: Tensor | None  # [batch, cells, cells, cells]
+    by_kernels: bool  # which bound their memory by themselves where no gradients are wanted
 
 
 def _choose_way(field: TriplaneField, backend: str, bounded: bool, exact: bool | None) -> _Way:
     if backend == "torch" and (exact is True or has_own_arithmetic(field)):
-        return _Way(dense.render_rays, field, None)
+        return _Way(dense.render_rays, field, None, False)
     cells = occupancy.occupancy_grid(field) if bounded and occupancy.can_use(field.config) else None
     limits: dict[str, Any] = {"occupancy": cells, "min_transmittance": MIN_TRANSMITTANCE if bounded else 0.0}
     if backend == "triton":
-        return _Way(partial(triton_kernels().render_rays, **limits), field, cells)
-    return _Way(partial(packed.render_rays, **limits), fold(field), cells)
+        return _Way(partial(triton_kernels().render_rays, **limits), field, cells, _by_kernels(field.device))
+    return _Way(partial(packed.render_rays, **limits), fold(field), cells, False)
+
+
+def _by_kernels(device: torch.device) -> bool:
+    """Whether rays are listed by kernels too. The interpreter, on a CPU, is slower than torch."""
+    return device.type == "cuda"
 
 
 class _Window(NamedTuple):
@@ -199,6 +205,8 @@ def _render_views(
     needs_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Colour `(batch, rays, 3)`, depth and opacity `(batch, rays, 1)`."""
+    if way.by_kernels and not needs_grad and not seen.jitter:
+        return _render_views_by_kernels(way, seen, samples, chunk_size, progress)
     config = field.config
     batch, views = seen.cameras.shape
     height, width, anchors, full_size = seen.window
@@ -228,19 +236,38 @@ def _render_views(
     )
 
 
+def _render_views_by_kernels(
+    way: _Way, seen: _Seen, samples: int, chunk_size: int | None, progress: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_render_views`, where kernels list the rays as well."""
+    from .kernels_pixels_launch import list_rays, to_pixels
+
+    config, looks = way.field.config, None
+    if seen.window.anchors is not None:
+        check_anchors(seen.window.anchors)
+    if way.occupancy is not None:
+        looks = occupancy.occupied_pixels(way.occupancy, float(config.radius), seen.cameras, *seen.window)
+    radius, min_length = float(config.radius * config.bounds_scale), float(config.min_ray_length)
+    listed = list_rays(seen.cameras, seen.rgb, *seen.window, looks, radius, min_length)
+    return to_pixels(listed, *_render_in_chunks(way, list(listed.inputs), samples, chunk_size, progress, False))
+
+
 def _render_in_chunks(
     way: _Way, inputs: list[Tensor], samples: int, chunk_size: int | None, progress: bool, needs_grad: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, rays = inputs[0].shape[:2]
     field = way.field.field if isinstance(way.field, FoldedField) else way.field
-    points = chunk_size or _default_chunk_size(field)
-    if way.occupancy is not None:
-        points *= FEW_EVALUATED
-    step = max(1, points // max(1, batch * samples))
+    if way.by_kernels and not needs_grad and chunk_size is None:
+        step = max(1, rays)
+    else:
+        points = chunk_size or _default_chunk_size(field)
+        if way.occupancy is not None:
+            points *= FEW_EVALUATED
+        step = max(1, points // max(1, batch * samples))
     chunks = range(0, rays, step)
     outputs = []
     for start in tqdm(chunks, desc="Rendering", disable=not progress or len(chunks) < 4, leave=False):
-        part = [tensor[:, start : start + step] for tensor in inputs]
+        part = inputs if step >= rays else [tensor[:, start : start + step] for tensor in inputs]
         if needs_grad and len(chunks) > 1:
             outputs.append(checkpoint(way.render_rays, way.field, samples, *part, use_reentrant=False))
         else:
@@ -248,7 +275,9 @@ def _render_in_chunks(
     if not outputs:
         empty = inputs[0].new_zeros(batch, 0, 1)
         return empty.expand(-1, -1, 3), empty, empty
-    color, depth, opacity = (torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True))
+    color, depth, opacity = (
+        parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True)
+    )
     return color, depth, opacity
 
 
@@ -313,9 +342,9 @@ def _check_inputs(
         raise ValueError(f"`num_samples` must be even and at least 8 for importance sampling, got {num_samples}.")
     if len(cameras.shape) > 2:
         raise ValueError(f"`cameras` must have shape (views,) or (batch, views), got {tuple(cameras.shape)}.")
-    for name, tensors in (("planes", (field.planes,)), ("weights", field.weights), ("biases", field.biases)):
-        if not all(bool(torch.isfinite(tensor.detach()).all()) for tensor in tensors):
-            raise ValueError(f"`field` has {name} with values that are not finite.")
+    wrong = _not_finite(field)
+    if wrong is not None:
+        raise ValueError(f"`field` has {wrong} with values that are not finite.")
     batch = len(field)
     if batch == 0:
         raise ValueError("`field` is an empty batch.")
@@ -327,10 +356,25 @@ def _check_inputs(
     if cameras.shape[1] == 0:
         raise ValueError("`cameras` holds no view.")
     shape = (batch, cameras.shape[1], 3)
-    color = torch.as_tensor(background, dtype=torch.float32, device=field.device)
+    color = torch.as_tensor(background, dtype=torch.float32)
     if not bool(torch.isfinite(color).all()):
         raise ValueError("`background` holds values that are not finite.")
     return cameras, _broadcast("background", color, shape, field.device)
+
+
+def _not_finite(field: TriplaneField) -> str | None:
+    """Which tensors of a field hold values that are not finite. Kept with it, since each look waits for the device."""
+    parts = {"planes": (field.planes,), "weights": field.weights, "biases": field.biases}
+    tensors = tuple(tensor for part in parts.values() for tensor in part)
+
+    def look() -> str | None:
+        for name, part in parts.items():
+            if not all(bool(torch.isfinite(tensor.detach()).all()) for tensor in part):
+                return name
+        return None
+
+    # to know whether a tensor of inference mode has changed costs more than the look itself
+    return look() if any(tensor.is_inference() for tensor in tensors) else kept_with(field, "_finite", tensors, look)
 
 
 def _broadcast(name: str, value: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
