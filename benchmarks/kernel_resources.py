@@ -30,7 +30,7 @@ FIELDS: dict[str, tuple[int, int, bool, bool, bool]] = {
     "wide": (128, 2, False, False, True),
     "wide_deep": (128, 9, True, True, False),
 }
-PRECISIONS = ("fp32", "tf32x3", "bf16x3", "tf32", "bf16")
+PRECISIONS = ("fp32", "tf32x3", "tf32", "bf16")
 AXES = [[0, 1], [0, 2], [2, 1]]
 POINTERS = {
     **dict.fromkeys(("hit", "hits", "packed_hits", "looks", "occupancy"), "*u8"),

@@ -287,9 +287,9 @@ class HollowField(TriplaneField):
 
 
 class TestSavings:
-    @pytest.mark.parametrize("sampling", ["importance", "uniform"])
-    def test_occupancy(self, sampling: str) -> None:
-        field = random_field(sampling=sampling, num_samples=10, radius=1.2)
+    def test_occupancy(self) -> None:
+        """Of importance sampling see test_kernels_sampling.py: there the cells beside occupied ones count."""
+        field = random_field(sampling="uniform", num_samples=10, radius=1.2)
         rays = small_rays(field)
         grid = occupied(field, 5, 0.5)
 
@@ -536,13 +536,13 @@ TRIPOSR_RULES: dict[str, Any] = {
 
 # Largest and mean error of colour and opacity, and error of a gradient relative to its norm. Four times and more what
 # the torch twin does on this field when its operands are rounded to as many bits: 5e-7, 1e-7, 7e-4 with 22 bits and the
-# first layer folded, 4e-4, 4e-5, 2e-2 with 10 (tf32), 3e-3, 5e-4, 8e-2 with 7 and planes of bfloat16. What gradients
-# lose is samples on the other side of a kink of a ReLU, of which planes of noise have many.
+# first layer folded, 4e-4, 4e-5, 2e-2 with 10 (tf32), 3e-3, 5e-4, 8e-2 with 7 and planes of bfloat16. An H100 cuts
+# off the digits that tf32 leaves out, which gives a bias: 9e-4, and 5e-4 in the mean. What gradients lose is samples on
+# the other side of a kink of a ReLU, of which planes of noise have many.
 FULL_SIZE = {
     "fp32": (5e-5, 2e-6, 4e-3),
     "tf32x3": (1e-4, 4e-6, 6e-3),
-    "bf16x3": (2e-4, 1e-5, 2e-2),
-    "tf32": (3e-3, 2e-4, 0.1),
+    "tf32": (5e-3, 2e-3, 0.1),
     "bf16": (2e-2, 2e-3, 0.3),
 }
 

@@ -155,4 +155,5 @@ class PixelLift(nn.Module):
         own = planes[:, chosen].flatten(3).transpose(2, 3)  # [batch, chosen planes, texels, channels]
         detail = self.fc2(F.gelu(self.fc1(found, own)))
         detail = detail.transpose(2, 3).unflatten(3, (resolution, resolution))
-        return planes.index_add(1, torch.tensor(chosen, device=planes.device), detail)
+        # under autocast a GPU interpolates in float32, and the layers' results are narrower
+        return planes.index_add(1, torch.tensor(chosen, device=planes.device), detail.to(planes.dtype))

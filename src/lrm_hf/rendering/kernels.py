@@ -95,11 +95,12 @@ def render_rays(
         jitter: sampling noise `(batch, n, samples)`, or for importance sampling jitter and u of
             `(batch, n, samples / 2)`; bin centres and an even spread without.
         occupancy: bool `(batch, cells, cells, cells)` indexed by x, y, z over the box; samples in a cell that is False
-            count as empty. Points beside the box count with the outermost cells.
+            count as empty, with importance sampling if those next to them do so as well. Points beside the box count
+            with the outermost cells.
         min_transmittance: a ray ends once less light than this gets through; what lies behind changes a colour by no
             more than this.
-        precision: of the operands of matrix products: `"fp32"`, `"tf32x3"` and `"bf16x3"` (nearly fp32, on tensor
-            cores), `"tf32"` or `"bf16"`, which also stores the folded planes as bfloat16. Sums are float32.
+        precision: of the operands of matrix products: `"fp32"`, `"tf32x3"` (nearly fp32, on tensor cores), `"tf32"` or
+            `"bf16"`, which also stores the folded planes as bfloat16. Sums are float32.
 
     Raises:
         ValueError: if the kernels can't render the field there, or `precision` is unknown.

@@ -78,22 +78,9 @@ def activate(hidden, SILU: tl.constexpr):
 
 @triton.jit
 def product(left, right, BF16: tl.constexpr, PRECISION: tl.constexpr):
-    """Matrix product, summed in float32. "rounded" is what one of bfloat16 operands is, for the interpreter, which
-    multiplies their bits."""
-    if PRECISION == "bf16x3" or PRECISION == "bf16x3 rounded":
-        # each operand as a sum of two of 8 bits; the product of the two low ones is below what is kept
-        left_high, right_high = left.to(tl.bfloat16), right.to(tl.bfloat16)
-        left_low = (left - left_high.to(tl.float32)).to(tl.bfloat16)
-        right_low = (right - right_high.to(tl.float32)).to(tl.bfloat16)
-        if PRECISION == "bf16x3":
-            result = tl.dot(left_low, right_high)
-            result = tl.dot(left_high, right_low, result)
-            return tl.dot(left_high, right_high, result)
-        else:
-            result = tl.dot(left_low.to(tl.float32), right_high.to(tl.float32))
-            result += tl.dot(left_high.to(tl.float32), right_low.to(tl.float32))
-            return result + tl.dot(left_high.to(tl.float32), right_high.to(tl.float32))
-    elif PRECISION == "rounded":
+    """Matrix product, summed in float32."""
+    if PRECISION == "rounded":
+        # what a product of bfloat16 operands is, for the interpreter, which multiplies their bits
         return tl.dot(left.to(tl.bfloat16).to(tl.float32), right.to(tl.bfloat16).to(tl.float32))
     elif BF16:
         return tl.dot(left.to(tl.bfloat16), right.to(tl.bfloat16))

@@ -16,10 +16,8 @@ from ..modeling.field import TriplaneField
 from .folding import fold, kept_with
 
 
-# operands of matrix products; sums are float32 always. tf32x3 and bf16x3 make up for short mantissas by three products
-PRECISIONS = {"fp32": "ieee", "tf32": "tf32", "tf32x3": "tf32x3", "bf16x3": "bf16x3", "bf16": "ieee"}
-# what takes the place of some in the interpreter
-INTERPRETED_PRECISIONS = {"bf16x3": "bf16x3 rounded", "bf16": "rounded"}
+# operands of matrix products; sums are float32 always. tf32x3 makes up for tf32's short mantissa by three products
+PRECISIONS = {"fp32": "ieee", "tf32": "tf32", "tf32x3": "tf32x3", "bf16": "ieee"}
 # raw density of a sample that is not looked at: no activation leaves anything of it
 EMPTY = -1e9
 # bytes of partial sums for the gradients of the MLP
@@ -43,7 +41,8 @@ def interpreted() -> bool:
 FORWARD_BLOCKS = {16: (128, 4), 32: (128, 4), 64: (64, 8), 128: (64, 8)}
 BACKWARD_BLOCKS = {16: (128, 4), 32: (64, 4), 64: (64, 8), 128: (64, 8)}
 DEEP_BLOCKS = {16: (64, 4), 32: (64, 8), 64: (32, 8), 128: (16, 8)}  # backward, where many values are kept
-SCALAR_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (32, 8), 128: (16, 16)}
+SCALAR_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (16, 4), 128: (16, 16)}  # forward: few rays wait for the longest one
+SCALAR_BACKWARD_BLOCKS = {16: (64, 4), 32: (32, 4), 64: (32, 8), 128: (16, 16)}
 
 
 def forward_block(options: dict[str, Any]) -> tuple[int, int]:
@@ -57,9 +56,9 @@ def backward_block(options: dict[str, Any]) -> tuple[int, int]:
     """Samples per program and warps of the field's backward kernel."""
     if interpreted():
         return INTERPRETED_BLOCK, 4
-    crowded = options["LAYERS"] > 3 or options["PRECISION"] in ("tf32x3", "bf16x3")
+    crowded = options["LAYERS"] > 3 or options["PRECISION"] == "tf32x3"
     blocks = DEEP_BLOCKS if crowded else BACKWARD_BLOCKS
-    return (SCALAR_BLOCKS if _is_scalar(options) else blocks)[options["HIDDEN"]]
+    return (SCALAR_BACKWARD_BLOCKS if _is_scalar(options) else blocks)[options["HIDDEN"]]
 
 
 def _is_scalar(options: dict[str, Any]) -> bool:
@@ -121,7 +120,6 @@ class FieldLaunch:
         config = field.config
         hidden = max(16, 1 << (config.hidden_size - 1).bit_length())
         pad = hidden - config.hidden_size
-        instruction = PRECISIONS[precision]
         with torch.autocast(field.device.type, enabled=False):
             middle = [F.pad(weight.t(), (0, pad, 0, pad)) for weight in field.weights[1:-1]]
             return cls(
@@ -138,7 +136,7 @@ class FieldLaunch:
                     "LAYERS": len(middle),
                     "SILU": config.hidden_act == "silu",
                     "BF16": precision == "bf16",
-                    "PRECISION": INTERPRETED_PRECISIONS.get(precision, instruction) if interpreted() else instruction,
+                    "PRECISION": "rounded" if precision == "bf16" and interpreted() else PRECISIONS[precision],
                     "PLANE_AXES": plane_code(config.plane_axes or []),  # never empty once the config is made
                 },
                 rule={

@@ -4,6 +4,9 @@
 
 A lane owns a ray and goes along it. What it needs of the samples behind it are a few numbers, so that weights, their
 cumulative sum, its inverse and the merging of two ascending lists are plain arithmetic, and nothing is sorted.
+
+Worth a look are samples in occupied cells. Where neighbours are averaged before the density's activation, the samples
+next to those are as well: the mean of a high and a low raw density is not the low one.
 """
 
 from __future__ import annotations
@@ -15,13 +18,15 @@ from .kernels_forward import density_of, place_of, vector_of
 
 
 @triton.jit
-def worth_a_look(
+def look_at(
     x, y, z, wanted, occupancy, owner, cells, INSIDE_ONLY: tl.constexpr, OCCUPANCY: tl.constexpr
 ):  # fmt: skip
-    """Which wanted points count, at box coordinates: in the box where INSIDE_ONLY, and in an occupied cell."""
-    keep = wanted
+    """Of wanted points at box coordinates which may be looked at (those in the box, where INSIDE_ONLY), and which of
+    these lie in an occupied cell; as 0 and 1."""
+    allowed = wanted
     if INSIDE_ONLY:
-        keep = keep & (tl.abs(x) <= 1.0) & (tl.abs(y) <= 1.0) & (tl.abs(z) <= 1.0)
+        allowed = allowed & (tl.abs(x) <= 1.0) & (tl.abs(y) <= 1.0) & (tl.abs(z) <= 1.0)
+    occupied = allowed
     if OCCUPANCY:
         last = cells - 1.0
         half = cells * 0.5
@@ -29,8 +34,8 @@ def worth_a_look(
         cell_y = tl.minimum(tl.maximum((y + 1.0) * half, 0.0), last).to(tl.int64)
         cell_z = tl.minimum(tl.maximum((z + 1.0) * half, 0.0), last).to(tl.int64)
         cell = ((owner * cells + cell_x) * cells + cell_y) * cells + cell_z
-        keep = keep & (tl.load(occupancy + cell, mask=keep, other=0) != 0)
-    return keep
+        occupied = occupied & (tl.load(occupancy + cell, mask=occupied, other=0) != 0)
+    return allowed.to(tl.int32), occupied.to(tl.int32)
 
 
 @triton.jit
@@ -59,13 +64,19 @@ def live_samples_kernel(
     dx, dy, dz = vector_of(directions, ray, inverse_radius, valid)
     owner = ray // rays_per_object
     count = tl.zeros((BLOCK,), dtype=tl.int32)
-    for index in range(samples):
-        depth = tl.load(depths + ray * samples + index, mask=wanted, other=0.0)
+    allowed_before, occupied_before, occupied_two_before = count, count, count
+    for index in range(samples + 1):
+        there = wanted & (index < samples)
+        depth = tl.load(depths + ray * samples + index, mask=there, other=0.0)
         x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
-        keep = worth_a_look(x, y, z, wanted, occupancy, owner, cells, INSIDE_ONLY, OCCUPANCY)
-        here = tl.zeros((BLOCK,), dtype=tl.int32) + index
-        tl.store(live + ray * samples + count, here.to(tl.int16), mask=keep)
-        count += keep.to(tl.int32)
+        allowed, occupied = look_at(x, y, z, there, occupancy, owner, cells, INSIDE_ONLY, OCCUPANCY)
+        near_by = occupied_before
+        if INSIDE_ONLY:
+            near_by = allowed_before & (occupied_two_before | occupied_before | occupied)
+        before = tl.zeros((BLOCK,), dtype=tl.int32) + index - 1
+        tl.store(live + ray * samples + count, before.to(tl.int16), mask=near_by != 0)
+        count += near_by
+        allowed_before, occupied_two_before, occupied_before = allowed, occupied_before, occupied
     tl.store(counts + ray, count, mask=valid)
 
 
@@ -108,22 +119,28 @@ def spread_samples_kernel(
     else:
         spacing = length / samples
     count = tl.zeros((BLOCK,), dtype=tl.int32)
-    for index in range(samples):
+    allowed_before, occupied_before, occupied_two_before = count, count, count
+    for index in range(samples + 1):
+        there = valid & (index < samples)
         place = place_of(ray, index, 1, total)
         shift = tl.zeros((BLOCK,), dtype=tl.float32) + 0.5
         if JITTER:
-            shift = tl.load(jitter + ray * samples + index, mask=valid, other=0.0)
+            shift = tl.load(jitter + ray * samples + index, mask=there, other=0.0)
         if NEIGHBORS:
             depth = begin + index * spacing + shift * spacing
-            tl.store(raw + place, tl.zeros((BLOCK,), dtype=tl.float32) + empty, mask=valid)
+            tl.store(raw + place, tl.zeros((BLOCK,), dtype=tl.float32) + empty, mask=there)
         else:
             depth = begin + (index + shift) * spacing
-        tl.store(depths + place, depth, mask=valid)
+        tl.store(depths + place, depth, mask=there)
         x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
-        keep = worth_a_look(x, y, z, wanted, occupancy, owner, cells, NEIGHBORS, OCCUPANCY)
-        here = tl.zeros((BLOCK,), dtype=tl.int32) + index
-        tl.store(live + place_of(ray, count, 1, total), here.to(tl.int16), mask=keep)
-        count += keep.to(tl.int32)
+        allowed, occupied = look_at(x, y, z, wanted & there, occupancy, owner, cells, NEIGHBORS, OCCUPANCY)
+        near_by = occupied_before
+        if NEIGHBORS:
+            near_by = allowed_before & (occupied_two_before | occupied_before | occupied)
+        before = tl.zeros((BLOCK,), dtype=tl.int32) + index - 1
+        tl.store(live + place_of(ray, count, 1, total), before.to(tl.int16), mask=near_by != 0)
+        count += near_by
+        allowed_before, occupied_two_before, occupied_before = allowed, occupied_before, occupied
     tl.store(counts + ray, count, mask=valid)
 
 
@@ -197,6 +214,7 @@ def importance_samples_kernel(
     zero = tl.zeros((BLOCK,), dtype=tl.float32)
     entry = tl.zeros((BLOCK,), dtype=tl.int32)
     placed, taken, count = entry, entry, entry  # coarse samples, fine ones, live ones
+    allowed_before, occupied_before, occupied_two_before = entry, entry, entry
     coarse_depth = tl.load(coarse + ray, mask=valid, other=0.0)
     second_depth = tl.load(coarse + place_of(ray, 1, 1, total), mask=valid, other=0.0)
     edge = tl.load(coarse + place_of(ray, 2, 1, total), mask=valid, other=0.0)
@@ -219,9 +237,13 @@ def importance_samples_kernel(
         depth_before = tl.where(emit, depth, depth_before)
         tl.store(depths + place_of(ray, number, 1, total), depth, mask=emit)
         x, y, z = ox + depth * dx, oy + depth * dy, oz + depth * dz
-        keep = worth_a_look(x, y, z, emit & wanted, occupancy, owner, cells, True, OCCUPANCY)
-        tl.store(live + place_of(ray, count, 1, total), number.to(tl.int16), mask=keep)
-        count += keep.to(tl.int32)
+        allowed, occupied = look_at(x, y, z, emit & wanted, occupancy, owner, cells, True, OCCUPANCY)
+        near_by = tl.where(emit, allowed_before & (occupied_two_before | occupied_before | occupied), 0)
+        tl.store(live + place_of(ray, count, 1, total), (number - 1).to(tl.int16), mask=near_by != 0)
+        count += near_by
+        allowed_before = tl.where(emit, allowed, allowed_before)
+        occupied_two_before = tl.where(emit, occupied_before, occupied_two_before)
+        occupied_before = tl.where(emit, occupied, occupied_before)
 
         next_coarse, next_fine = emit & is_coarse, emit & (is_coarse == 0)
         placed += next_coarse.to(tl.int32)
@@ -241,7 +263,10 @@ def importance_samples_kernel(
         following = tl.load(coarse + place_of(ray, entry + 2, 1, total), mask=more, other=0.0)
         bin_high = tl.where(more, 0.5 * (edge + following), bin_high)
         edge = tl.where(more, following, edge)
-    tl.store(counts + ray, count, mask=valid)
+    near_by = allowed_before & (occupied_two_before | occupied_before)
+    final = (entry * 0 + 2 * half - 1).to(tl.int16)
+    tl.store(live + place_of(ray, count, 1, total), final, mask=near_by != 0)
+    tl.store(counts + ray, count + near_by, mask=valid)
 
 
 @triton.jit
