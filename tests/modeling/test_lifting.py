@@ -184,6 +184,17 @@ class TestPixelLift:
         assert torch.equal(found[:, [0, 2]], larger[:, [0, 2]])
         assert float((found[:, 1] - larger[:, 1]).abs().min()) > 0
 
+    def test_planes_that_stay_wide_under_autocast(self) -> None:
+        """On a GPU autocast interpolates in float32; given so on a CPU, planes and detail differ in type as well."""
+        lift = initialize(PixelLift(lift_config()))
+        planes = torch.randn(1, 3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+        picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+        expected = lift(planes, picture, orbit_cameras(1))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = lift(planes, picture, orbit_cameras(1))
+        assert found.dtype == planes.dtype
+        torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0)
+
     def test_order_of_planes_does_not_swap_them(self) -> None:
         """The second of two chosen planes has the second set of weights."""
         lift = initialize(PixelLift(lift_config(lift_planes=[2, 0])))

@@ -118,6 +118,23 @@ def test_gradients(teddy: TriplaneField, backend: str) -> None:
         assert float((value - reference).norm() / reference.norm()) < 2e-3
 
 
+def test_bfloat16_training() -> None:
+    """Forward and backward under autocast, as accelerate does it: near what float32 gives."""
+    model = LRMPipeline.from_pretrained(lrm_hf.bundled_model()).model.cuda().train()
+    pictures = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)).cuda() * 4 - 2
+    found = {}
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16, enabled=enabled):
+            output = model(pictures, render_cameras=orbit_cameras(2, 20.0), height=16, width=16, num_samples=16)
+        loss = output.images.float().square().mean()
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found[enabled] = float(loss), float(gradient.norm())
+        assert math.isfinite(found[enabled][1])
+    assert found[True] == pytest.approx(found[False], rel=0.1)
+
+
 def test_mesh(teddy: TriplaneField) -> None:
     """The same surface: vertices within a hundredth of a voxel."""
     resolution = 128
