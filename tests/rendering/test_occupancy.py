@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lrm_hf.cameras import Cameras, camera_rays, look_at_cameras
+from lrm_hf.cameras import Cameras, camera_rays, look_at_cameras, orbit_cameras
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
 from lrm_hf.modeling.field import FieldMLP, TriplaneField
 from lrm_hf.rendering import occupancy
@@ -199,3 +199,16 @@ def test_pixels_of_one_block() -> None:
         cam2world[..., 1, 3] = place
         moved = Cameras(cam2world, cameras.intrinsics)
         assert int(occupied_pixels(grid, 1.0, moved, 96, 96).sum()) == expected_pixels
+
+
+@pytest.mark.parametrize("views", [3, 16])
+def test_the_views_at_a_time_change_nothing(views: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = torch.rand(2, 11, 11, 11, generator=torch.Generator().manual_seed(0)) < 0.02
+    cameras = orbit_cameras(7, elevation=10.0)
+    cameras = Cameras(*(part.expand(2, 7, *part.shape[1:]) for part in (cameras.cam2world, cameras.intrinsics)))
+    anchors = torch.arange(28.0).reshape(2, 7, 2)
+    region = {"height": 40, "width": 50, "anchors": anchors, "full_size": (96, 96)}
+    expected = occupied_pixels(grid, 1.0, cameras, **region)
+    assert 0.1 < float(expected.float().mean()) < 0.9
+    monkeypatch.setattr(occupancy, "_views_at_a_time", lambda _: views)
+    assert torch.equal(occupied_pixels(grid, 1.0, cameras, **region), expected)

@@ -200,22 +200,30 @@ def occupied_pixels(
     to_camera = torch.linalg.inv_ex(cameras.cam2world[..., :3, :3].double()).inverse.float()  # `inv` waits for a GPU
     full_height, full_width = full_size or (height, width)
     found = torch.empty(batch, views, height, width, dtype=torch.bool, device=occupancy.device)
+    step = _views_at_a_time(occupancy.device)
     for entry in range(batch):  # as many blocks as an entry has; bounded work for each view
         corners, index = _corners(blocks[entry].nonzero(), count, count)
         corners = corners * edge - radius
-        for view in range(views):
-            local = (corners - cameras.cam2world[entry, view, :3, 3]) @ to_camera[entry, view].t()
-            depth = -local[:, 2]
-            behind = (depth < 0)[index].all(dim=0)
-            cut = (depth < MIN_DEPTH * radius)[index].any(dim=0) & ~behind
-            k = cameras.intrinsics[entry, view]
-            x, y = (local[:, :2] / depth.clamp(min=MIN_DEPTH * radius)[:, None]).unbind(1)
-            row, column = k[1, 2] - k[1, 1] * y, k[0, 2] + k[0, 0] * x - k[0, 1] * y
+        for start in range(0, views, step):
+            part = slice(start, start + step)
+            pose, k = cameras.cam2world[entry, part], cameras.intrinsics[entry, part, :, :, None]
+            local = (corners - pose[:, None, :3, 3]) @ to_camera[entry, part].transpose(1, 2)  # [views, points, 3]
+            depth = -local[..., 2]
+            behind = (depth < 0)[:, index].all(dim=1)
+            cut = (depth < MIN_DEPTH * radius)[:, index].any(dim=1) & ~behind
+            x, y = (local[..., :2] / depth.clamp(min=MIN_DEPTH * radius)[..., None]).unbind(-1)
+            row = k[:, 1, 2] - k[:, 1, 1] * y
+            column = k[:, 0, 2] + k[:, 0, 0] * x - k[:, 0, 1] * y
             places = torch.stack([row * full_height, column * full_width]) - 0.5
             if anchors is not None:
-                places = places - anchors[entry, view, :, None]
-            found[entry, view] = _covered(places[:, index], cut, behind, height, width)
+                places = places - anchors[entry, part].t()[..., None]
+            found[entry, part] = _covered(places[..., index], cut, behind, height, width)
     return found
+
+
+def _views_at_a_time(device: torch.device) -> int:
+    """That blocks are projected into: a core's cache holds what one view takes, a GPU has room for more."""
+    return 16 if device.type == "cuda" else 1
 
 
 def _corners(cells: Tensor, layers: int, count: int) -> tuple[Tensor, Tensor]:
@@ -243,18 +251,22 @@ def _blocks(occupancy: Tensor) -> Tensor:
 
 
 def _covered(places: Tensor, cut: Tensor, behind: Tensor, height: int, width: int) -> Tensor:
-    """Pixels `(height, width)` in the rectangles around groups of places, rows and columns `(2, 8, groups)`. Groups
-    that are `cut` `(groups,)` cover everything, those that are `behind` nothing."""
-    first = (places.amin(dim=1) - SLACK).ceil().clamp(min=0).masked_fill(cut, 0.0)
-    last = ((places.amax(dim=1) + SLACK).floor() + 1).masked_fill(cut, torch.inf).masked_fill(behind, 0.0)
+    """Pixels `(views, height, width)` in the rectangles around groups of places, rows and columns
+    `(2, views, 8, groups)`. Groups that are `cut` `(views, groups)` cover everything, those that are `behind` nothing.
+    """
+    first = (places.amin(dim=2) - SLACK).ceil().clamp(min=0).masked_fill(cut, 0.0)
+    last = ((places.amax(dim=2) + SLACK).floor() + 1).masked_fill(cut, torch.inf).masked_fill(behind, 0.0)
     first, last = (torch.stack([end[0].clamp(max=height), end[1].clamp(max=width)]).long() for end in (first, last))
     last = torch.maximum(last, first)
     # one at a rectangle's first corner, taken back behind its sides: sums along both axes count rectangles
-    steps = torch.zeros(height + 1, width + 1, dtype=torch.int32, device=places.device)
-    one = torch.ones_like(first[0], dtype=torch.int32)
+    views = cut.shape[0]
+    steps = torch.zeros(views, height + 1, width + 1, dtype=torch.int32, device=places.device)
+    one = torch.ones(cut.numel(), dtype=torch.int32, device=places.device)
+    offset = torch.arange(views, device=places.device)[:, None] * ((height + 1) * (width + 1))
     for row, column, sign in ((first, first, 1), (first, last, -1), (last, first, -1), (last, last, 1)):
-        steps.view(-1).index_add_(0, row[0] * (width + 1) + column[1], one, alpha=sign)
-    return (steps.cumsum(0).cumsum(1) > 0)[:height, :width]
+        where = row[0] * (width + 1) + column[1] + offset
+        steps.view(-1).index_add_(0, where.reshape(-1), one, alpha=sign)
+    return (steps.cumsum(1).cumsum(2) > 0)[:, :height, :width]
 
 
 def _lookup(
