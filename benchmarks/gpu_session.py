@@ -26,6 +26,7 @@ import torch
 
 
 ROOT = Path(__file__).parent.parent
+KERNEL_TESTS = ("tests/rendering/test_kernels.py", "tests/rendering/test_kernels_sampling.py")
 
 
 class Step(NamedTuple):
@@ -42,6 +43,8 @@ def steps(results: Path, fields: Sequence[Path] = ()) -> list[Step]:
     """All steps in their order. `fields` are files that `TriplaneField.save` wrote."""
     known = tuple(str(path.resolve()) for path in fields) or None
     test = [sys.executable, "-m", "pytest", "-q", "--durations=10", "-p", "no:cacheprovider"]
+    if importlib.util.find_spec("xdist") is not None:  # what takes time is the compiling of kernels
+        test += ["-n", str(max(1, min(8, (os.cpu_count() or 1) // 2)))]
     module = [sys.executable, "-m"]
 
     def written(name: str) -> list[str]:
@@ -51,14 +54,17 @@ def steps(results: Path, fields: Sequence[Path] = ()) -> list[Step]:
         # everything of the kernels that runs in the interpreter elsewhere, and the same at full size
         Step(
             "kernels",
-            [*test, "-m", "gpu or not gpu", "tests/rendering/test_kernels.py"],
+            [*test, "-m", "gpu or not gpu", *KERNEL_TESTS],
             "pytest",
             0.3,
         ),
-        Step("gpu_tests", [*test, "-m", "gpu", "--ignore=tests/rendering/test_kernels.py", "tests"], "pytest", 0.1),
+        Step("gpu_tests", [*test, "-m", "gpu", *(f"--ignore={file}" for file in KERNEL_TESTS), "tests"], "pytest", 0.1),
         Step(
             "render",
-            [*module, "benchmarks.render", "--device", "cuda", *written("render")],
+            [
+                *(*module, "benchmarks.render", "--device", "cuda"),
+                *("--repetitions", "7", "--plain-repetitions", "3", *written("render")),
+            ],
             "benchmarks.render",
             0.25,
             known,
@@ -86,7 +92,8 @@ def run(step: Step, results: Path, seconds: float) -> dict[str, Any]:
         return {"step": step.name, "outcome": f"skipped: there is no module {step.needs!r} here"}
     if step.files is None:
         return {"step": step.name, "outcome": "skipped: it needs fields, and `--fields` named none"}
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # threads of many processes that wait for each other take minutes over what one does in seconds
+    environment = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **os.environ, "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(ROOT), environment.get("PYTHONPATH", "")])
     start = time.monotonic()
     with open(results / f"{step.name}.log", "w", encoding="utf-8") as log:

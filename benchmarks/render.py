@@ -227,19 +227,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_memory(field, arguments.memory_of, arguments.plain, arguments.one_piece)
         return 0
     rows: list[dict[str, Any]] = []
+    settings = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in ("repetitions", "plain_repetitions", "plain_rows")
+    }
     for path in arguments.fields:
         field = TriplaneField.load(path, arguments.device)
         for work in arguments.work:
             rows += measure(path, field, work, arguments)
+            if arguments.json:  # anew each time: a run that is stopped leaves what it has
+                arguments.json.parent.mkdir(parents=True, exist_ok=True)
+                write_json(arguments.json, rows, **settings)
     print_table(rows)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        settings = {
-            name: value
-            for name, value in vars(arguments).items()
-            if name in ("repetitions", "plain_repetitions", "plain_rows")
-        }
-        write_json(arguments.json, rows, **settings)
     return 0
 
 
