@@ -86,7 +86,7 @@ def test_every_flag_that_is_named_exists(monkeypatch: pytest.MonkeyPatch) -> Non
     others = {"--config_file", "--logdir", "--num-objects", "--size", "--sources", "--targets", "--yaml"}
     # of examples/grow_model.py
     others |= {"--width", "--decoder_layers", "--encoder_layers", "--tokens"}
-    named = set(re.findall(r"--[a-z][a-z_-]+", TEXT))
+    named = set(re.findall(r"--[a-z][a-z0-9_-]+", TEXT))
     assert len(named) > 30 and named - others <= known
 
 
