@@ -78,7 +78,7 @@ def split_inputs(value: Tensor, width: int, dim: int, generator: torch.Generator
     """Weights of copied units: shares that add up to what they were, and differ by as much as they are large."""
     noise = torch.stack([torch.randn(value.shape, generator=generator) for _ in range(width)])
     noise = (noise - noise.mean(dim=0)) * value.square().mean().sqrt() / width
-    return torch.cat([share for share in value / width + noise], dim=dim)
+    return torch.cat((value / width + noise).unbind(), dim=dim)
 
 
 def widened(state: dict[str, Tensor], width: int, generator: torch.Generator) -> dict[str, Tensor]:

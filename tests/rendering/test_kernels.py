@@ -9,7 +9,6 @@ bundled cases 1e-6 was seen in the interpreter; a GPU's exp and its fused produc
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,41 +16,22 @@ from typing import Any
 
 import pytest
 import torch
+from kernel_scenes import DEVICE, VIEWS, random_field
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lrm_hf.cameras import Cameras, camera_rays, look_at_cameras, orbit_cameras
+from lrm_hf.cameras import Cameras, camera_rays, orbit_cameras
 from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
-from lrm_hf.modeling.field import FieldMLP, TriplaneField
+from lrm_hf.modeling.field import TriplaneField
 from lrm_hf.rendering import kernels, kernels_launch
 from lrm_hf.rendering.compositing import accumulate, compositing_weights
 from lrm_hf.rendering.dense import render_rays as twin
 from lrm_hf.rendering.sampling import bin_depths, ray_box_intersection
 
 
-pytest.importorskip("triton", reason="triton is not installed: it has wheels for Linux only")
-
 CLOSE = 2e-5
-DEVICE = "cuda" if torch.cuda.is_available() and not kernels_launch.interpreted() else "cpu"
 GOLDENS = Path(__file__).parent.parent / "goldens"
 OPENLRM, TRIPOSR, OTHER = [[0, 1], [0, 2], [2, 1]], [[0, 1], [0, 2], [1, 2]], [[2, 0], [1, 0], [1, 2]]
-
-
-def random_field(batch: int = 2, seed: int = 0, size: tuple[int, int] = (16, 32), **options: Any) -> TriplaneField:
-    """A field that shows something: clear and dense parts, all colours.
-
-    Planes have powers of two of texels so that samples of rays through opposite faces of the box keep off the texels'
-    centres, where the slope of the bilinear interpolation jumps and rounding would decide on a camera's gradient.
-    """
-    config = TriplaneFieldConfig(**({"channels": 5, "hidden_size": 16, "num_hidden_layers": 2} | options))
-    generator = torch.Generator().manual_seed(seed)
-    mlp = FieldMLP(config).requires_grad_(False)
-    for layer in mlp.layers:
-        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / layer.in_features))
-        layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) * 0.2)
-    mlp.layers[-1].weight[0].mul_(3)
-    planes = torch.randn(batch, 3, config.channels, *size, generator=generator)
-    return TriplaneField(planes, *mlp.parameters_in_float32(), config).to(DEVICE)
 
 
 @dataclass
@@ -69,10 +49,6 @@ class Rays:
         near, far, hit = ray_box_intersection(origins, directions, config.radius * config.bounds_scale)
         background = torch.rand(origins.shape, generator=torch.Generator().manual_seed(9)).to(field.device)
         return cls((origins, directions, near, far, hit, background))
-
-
-# one camera far off every axis, whose picture the box does not fill, and one close by
-VIEWS = look_at_cameras([[1.2, -3.6, 0.9], [-0.9, -1.4, -0.4]], target=(0.05, 0.02, -0.03))
 
 
 def small_rays(field: TriplaneField) -> Rays:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from kernel_scenes import DEVICE, VIEWS, random_field
 from torch import Tensor
 
 from lrm_hf import render
 from lrm_hf.cameras import Cameras, camera_rays, look_at_cameras
-from lrm_hf.modeling.configuration_lrm import TriplaneFieldConfig
-from lrm_hf.modeling.field import FieldMLP, TriplaneField
-from lrm_hf.rendering import kernels, kernels_launch, occupancy, renderer
+from lrm_hf.modeling.field import TriplaneField
+from lrm_hf.rendering import kernels, occupancy, renderer
 from lrm_hf.rendering.compositing import resolve
 from lrm_hf.rendering.kernels_launch import FieldLaunch, Rays
 from lrm_hf.rendering.kernels_pixels_launch import list_rays, to_pixels
@@ -25,25 +25,8 @@ from lrm_hf.rendering.kernels_sampling_launch import binned_samples, importance_
 from lrm_hf.rendering.sampling import ray_box_intersection
 
 
-pytest.importorskip("triton", reason="triton is not installed: it has wheels for Linux only")
-
-DEVICE = "cuda" if torch.cuda.is_available() and not kernels_launch.interpreted() else "cpu"
 # float32 sums in another order, at depths up to 4, of which a nearly flat cdf makes more
 CLOSE = 1e-5
-# one camera far off every axis, whose picture the box does not fill, and one close by
-VIEWS = look_at_cameras([[1.2, -3.6, 0.9], [-0.9, -1.4, -0.4]], target=(0.05, 0.02, -0.03))
-
-
-def random_field(batch: int = 2, seed: int = 0, **options: Any) -> TriplaneField:
-    config = TriplaneFieldConfig(**({"channels": 5, "hidden_size": 16, "num_hidden_layers": 2} | options))
-    generator = torch.Generator().manual_seed(seed)
-    mlp = FieldMLP(config).requires_grad_(False)
-    for layer in mlp.layers:
-        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / layer.in_features))
-        layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) * 0.2)
-    mlp.layers[-1].weight[0].mul_(3)
-    planes = torch.randn(batch, 3, config.channels, 16, 32, generator=generator)
-    return TriplaneField(planes, *mlp.parameters_in_float32(), config).to(DEVICE)
 
 
 def rays_of(field: TriplaneField, side: int = 5) -> tuple[Tensor, ...]:
