@@ -15,6 +15,7 @@ hold becomes smoother, which some hundred steps mend.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ def grown_config(config: LRMConfig, args: argparse.Namespace) -> LRMConfig:
         part["hidden_size"] *= args.width
         part["num_attention_heads"] *= args.width
     encoder["intermediate_size"] *= args.width
+    intermediate = args.width * int(config.hidden_size * config.mlp_ratio)
+    values["mlp_ratio"] = intermediate / values["hidden_size"]
+    if int(values["hidden_size"] * values["mlp_ratio"]) != intermediate:
+        values["mlp_ratio"] = math.nextafter(values["mlp_ratio"], math.inf)
     if values["lift_upscale"] % args.tokens:
         raise ValueError(f"--tokens {args.tokens} does not divide the lift_upscale of {values['lift_upscale']}.")
     values["triplane_low_res"] *= args.tokens

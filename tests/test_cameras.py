@@ -423,8 +423,9 @@ class TestValidation:
             Cameras(**parts).validate()
 
 
-def test_validation_is_remembered_until_numbers_change() -> None:
-    cameras = orbit_cameras(2)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_numbers_that_change_are_looked_at_again(device: str) -> None:
+    cameras = orbit_cameras(2).to(device)
     assert cameras.validate() is cameras.validate() is cameras
     cameras.intrinsics[0, 0, 0] = -1.0
     with pytest.raises(ValueError, match="positive focal lengths, got -1"):

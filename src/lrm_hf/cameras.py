@@ -65,18 +65,23 @@ class Cameras:
 
     def validate(self) -> Cameras:
         """Checks the numbers: finite, a rigid motion in `cam2world`, positive focal lengths. Returns `self`, which
-        remembers it until the numbers change in place.
+        remembers it on a GPU until the numbers change in place.
 
         Raises:
             ValueError: naming what is wrong.
         """
         matrices = self.cam2world.detach(), self.intrinsics.detach()
-        # tensors of inference mode count no changes
-        state = None if any(part.is_inference() for part in matrices) else tuple(part._version for part in matrices)
+        # each look waits for the device; tensors of inference mode count no changes
+        remembered = all(part.is_cuda and not part.is_inference() for part in matrices)
+        state = tuple(part._version for part in matrices) if remembered else None
         if state is None or getattr(self, "_validated", None) != state:
-            _check_matrices(*(part.cpu() for part in matrices))  # each look would wait for another device
+            _check_matrices(*(part.cpu() for part in matrices))
             object.__setattr__(self, "_validated", state)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is remembered, which counts changes of tensors that a copy does not have."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     @property
     def shape(self) -> torch.Size:

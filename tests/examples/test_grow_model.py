@@ -40,6 +40,13 @@ def test_it_computes_what_it_did(small: LRMModel, flags: list[str]) -> None:
     torch.testing.assert_close(planes(larger), expected, atol=1e-6 * float(expected.abs().max()), rtol=0)
 
 
+def test_an_mlp_of_a_width_that_is_no_multiple() -> None:
+    torch.manual_seed(0)
+    odd = LRMModel(LRMConfig(**train_lrm.SMALL_CONFIG | {"mlp_ratio": 2.67})).double().eval()
+    expected = planes(odd)
+    torch.testing.assert_close(planes(grown(odd, "--width", "2")), expected, atol=1e-6, rtol=1e-6)
+
+
 def test_copies_of_a_unit_part_ways(small: LRMModel) -> None:
     """Their outputs count differently, so that their gradients differ."""
     larger = grown(small, "--width", "2")

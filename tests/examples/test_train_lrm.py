@@ -114,6 +114,10 @@ def test_it_learns_stops_goes_on_and_writes_a_pipeline(pool, tmp_path):
     assert "resumed at step 40" in log
     assert json.loads((tmp_path / "progress.json").read_text())["step"] == 50
 
+    # beyond what is asked for: nothing is left to do but to write
+    log = train(pool, tmp_path, "--max_train_steps=45", "--sample_every=1000", "--scales=2")
+    assert "resumed at step 50" in log and "wrote" in log
+
 
 def test_an_interrupted_run_ends_as_one_that_was_not(
     pool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

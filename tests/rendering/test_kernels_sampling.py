@@ -5,7 +5,9 @@ CUDA device."""
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -258,6 +260,25 @@ class TestLaunch:
         before = launch.biases.clone()
         field.biases[-2].add_(1.0)
         assert not torch.equal(FieldLaunch.of(field, "fp32").biases, before)
+
+    def test_follows_the_config(self) -> None:
+        """Pictures by the kernels and by torch, before and after, with what is left out and without."""
+        field = random_field(num_samples=8)
+        for bias in (-1.0, 2.0):
+            field.config.density_bias = bias
+            for exact in (True, False):
+                found, expected = (
+                    render(field, VIEWS, 4, 4, backend=backend, exact=exact) for backend in ("triton", "torch")
+                )
+                torch.testing.assert_close(found.opacity, expected.opacity, atol=1e-3, rtol=0)
+
+    def test_a_copy_starts_with_nothing_kept(self) -> None:
+        field = random_field(num_samples=8)
+        field.planes.mul_(2.0)  # a copy counts its changes from nothing on
+        render(field, VIEWS, 2, 2)
+        for copied in (copy.deepcopy(field), pickle.loads(pickle.dumps(field))):
+            assert set(vars(copied)) == {"planes", "weights", "biases", "config"}
+            torch.testing.assert_close(render(copied, VIEWS, 2, 2).images, render(field, VIEWS, 2, 2).images)
 
     def test_is_made_anew_for_gradients(self) -> None:
         field = random_field()

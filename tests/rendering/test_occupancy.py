@@ -210,5 +210,5 @@ def test_the_views_at_a_time_change_nothing(views: int, monkeypatch: pytest.Monk
     region = {"height": 40, "width": 50, "anchors": anchors, "full_size": (96, 96)}
     expected = occupied_pixels(grid, 1.0, cameras, **region)
     assert 0.1 < float(expected.float().mean()) < 0.9
-    monkeypatch.setattr(occupancy, "_views_at_a_time", lambda _: views)
+    monkeypatch.setattr(occupancy, "_views_at_a_time", lambda *_: views)
     assert torch.equal(occupied_pixels(grid, 1.0, cameras, **region), expected)

@@ -132,6 +132,12 @@ class GridDensity:
             self.not_finite += refused.sum()
             self.lowest, self.highest = torch.minimum(self.lowest, low.amin()), torch.maximum(self.highest, high.amax())
             return
+        if not raw.is_cuda:
+            self.evaluated += entry.bincount(minlength=len(self.evaluated))
+            self.not_finite += entry.bincount(weights=refused.double(), minlength=len(self.evaluated)).long()
+            self.lowest.scatter_reduce_(0, entry, low, "amin")
+            self.highest.scatter_reduce_(0, entry, high, "amax")
+            return
         # entry by entry: on a GPU bincount waits for the host, and a scatter into few places for itself
         for number in range(len(self.evaluated)):
             own = entry == number

@@ -106,6 +106,10 @@ class TriplaneField:
     def __len__(self) -> int:
         return self.planes.shape[0]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what rendering keeps with a field, which counts changes of tensors that a copy does not have."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
     def __getitem__(self, index: int | slice | Tensor | list[int]) -> TriplaneField:
         """A part of the batch; an integer keeps a batch of one."""
         if isinstance(index, int):

@@ -106,8 +106,9 @@ def _fold(field: TriplaneField) -> FoldedField:
 
 
 def kept_with(field: TriplaneField, name: str, tensors: tuple[Tensor, ...], make: Callable[[], _T]) -> _T:
-    """What `make` returns, kept as attribute `name` of the field until one of `tensors` changes in place."""
-    version = tuple(_version(tensor) for tensor in tensors)
+    """What `make` returns, kept as attribute `name` of the field until one of `tensors` changes in place, or the config
+    does. Writing through `tensor.data` or memory that is shared with another library goes unnoticed."""
+    version = tuple(_version(tensor) for tensor in tensors), _rules(field)
     known: Any = getattr(field, name, None)
     if known is None or known[0] != version:
         # for calls that differentiate as well, whoever comes first
@@ -115,6 +116,15 @@ def kept_with(field: TriplaneField, name: str, tensors: tuple[Tensor, ...], make
             known = (version, make())
         object.__setattr__(field, name, known)  # the field is frozen for everybody else
     return known[1]
+
+
+def _rules(field: TriplaneField) -> tuple[Any, ...]:
+    """What the config says of the field's arithmetic."""
+    config = field.config
+    return (
+        *(config.radius, config.bounds_scale, str(config.plane_axes), config.hidden_act, config.density_activation),
+        *(config.density_bias, config.color_padding, config.sampling, config.step_length, config.num_samples),
+    )
 
 
 def _version(tensor: Tensor) -> int:

@@ -200,10 +200,10 @@ def occupied_pixels(
     to_camera = torch.linalg.inv_ex(cameras.cam2world[..., :3, :3].double()).inverse.float()  # `inv` waits for a GPU
     full_height, full_width = full_size or (height, width)
     found = torch.empty(batch, views, height, width, dtype=torch.bool, device=occupancy.device)
-    step = _views_at_a_time(occupancy.device)
     for entry in range(batch):  # as many blocks as an entry has; bounded work for each view
         corners, index = _corners(blocks[entry].nonzero(), count, count)
         corners = corners * edge - radius
+        step = _views_at_a_time(occupancy.device, index.shape[1])
         for start in range(0, views, step):
             part = slice(start, start + step)
             pose, k = cameras.cam2world[entry, part], cameras.intrinsics[entry, part, :, :, None]
@@ -221,9 +221,10 @@ def occupied_pixels(
     return found
 
 
-def _views_at_a_time(device: torch.device) -> int:
-    """That blocks are projected into: a core's cache holds what one view takes, a GPU has room for more."""
-    return 16 if device.type == "cuda" else 1
+def _views_at_a_time(device: torch.device, blocks: int) -> int:
+    """That blocks are projected into: a core's cache holds what one view takes, a GPU has room for more. A block and
+    view take 3 kB."""
+    return max(1, min(16, 2**15 // max(1, blocks))) if device.type == "cuda" else 1
 
 
 def _corners(cells: Tensor, layers: int, count: int) -> tuple[Tensor, Tensor]:

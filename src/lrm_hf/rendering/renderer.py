@@ -363,7 +363,8 @@ def _check_inputs(
 
 
 def _not_finite(field: TriplaneField) -> str | None:
-    """Which tensors of a field hold values that are not finite. Kept with it, since each look waits for the device."""
+    """Which tensors of a field hold values that are not finite. On a GPU, where each look waits for the device, it is
+    kept with the field."""
     parts = {"planes": (field.planes,), "weights": field.weights, "biases": field.biases}
     tensors = tuple(tensor for part in parts.values() for tensor in part)
 
@@ -374,7 +375,8 @@ def _not_finite(field: TriplaneField) -> str | None:
         return None
 
     # to know whether a tensor of inference mode has changed costs more than the look itself
-    return look() if any(tensor.is_inference() for tensor in tensors) else kept_with(field, "_finite", tensors, look)
+    known = field.planes.is_cuda and not any(tensor.is_inference() for tensor in tensors)
+    return kept_with(field, "_finite", tensors, look) if known else look()
 
 
 def _broadcast(name: str, value: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -55,8 +55,8 @@ class Muon(torch.optim.Optimizer):
             by_shape = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape[parameter.shape, parameter.dtype].append(parameter)
-            for (shape, dtype), parameters in by_shape.items():
+                    by_shape[parameter.shape, parameter.dtype, parameter.device].append(parameter)
+            for (shape, dtype, _), parameters in by_shape.items():
                 for parameter in parameters:
                     if not self.state[parameter]:
                         self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -39,7 +39,7 @@ class _Draws(Dataset[tuple[TrainingBatch, Tensor]]):
 
     def __len__(self) -> int:
         args = self.run.args
-        return (args.max_train_steps - self.first_step) * args.gradient_accumulation_steps
+        return max(0, args.max_train_steps - self.first_step) * args.gradient_accumulation_steps
 
     def __getitem__(self, index: int) -> tuple[TrainingBatch, Tensor]:
         step, micro_step = divmod(index, self.run.args.gradient_accumulation_steps)
@@ -181,7 +181,7 @@ class TrainingRun:
             multiprocessing_context="fork" if args.dataloader_num_workers else None,
             generator=torch.Generator(),  # draws the workers' seeds, which nothing uses; the global one stays as it is
         )
-        self.loader = iter(loader)
+        self.loader: Iterator[tuple[TrainingBatch, Tensor]] = iter(loader)
         self.started = time.time()
 
     @property
@@ -335,6 +335,7 @@ class TrainingRun:
             Where it is.
         """
         accelerator = self.accelerator
+        self.loader = iter(())  # ends the workers
         accelerator.wait_for_everyone()
         directory = self.directory if name is None else self.directory / name
         with self.averaged():

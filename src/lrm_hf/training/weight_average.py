@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,9 +40,14 @@ class WeightAverage:
         """Takes in the present weights."""
         factor = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averages = list(self.averages.values())
-        present = [p.detach().to(a.dtype) for p, a in zip(self.parameters.values(), averages, strict=True)]
-        torch._foreach_lerp_(averages, present, factor)  # one launch on a GPU
+        kinds: dict[Any, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
+        for name, parameter in self.parameters.items():
+            average = self.averages[name]
+            averages, present = kinds[type(average), average.device, average.dtype]
+            averages.append(average)
+            present.append(parameter.detach().to(average.dtype))
+        for averages, present in kinds.values():  # few launches on a GPU
+            torch._foreach_lerp_(averages, present, factor)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
