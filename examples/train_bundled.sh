@@ -13,8 +13,9 @@
 #
 # About an hour of rendering on one CPU core, three hours of training on one and two on two, 14 GB of memory. All parts
 # go on where they were when the command is given again. STEPS, SECOND_STEPS, THIRD_STEPS and FOURTH_STEPS set the
-# numbers of training steps, PROCEDURAL that of procedural objects in each of their four pools, CALIBRATION that of the
-# held-out ones, PYTHON the interpreter of an environment with the extra `train`.
+# numbers of training steps, PROCEDURAL that of procedural objects in each of their four pools, HELD that of those that
+# are held out, CALIBRATION how many of these are looked at, PYTHON the interpreter of an environment with the extra
+# `train`.
 set -euo pipefail
 meshes=${1:?usage: $0 MESH_DIR OUTPUT_DIR [MORE_MESHES]}
 output=${2:?usage: $0 MESH_DIR OUTPUT_DIR [MORE_MESHES]}
@@ -75,7 +76,7 @@ train fourth "${FOURTH_STEPS:-7000}" "${again[@]}" --init_from "$output/third/pi
 
 # how sure it may be of objects that it has not seen
 if [ ! -e "$output/calibrated" ]; then
-    "$python" -m lrm_hf.training.procedural "$pool/held" --num-objects 60 --sources 1 --targets 8 --seed 99
+    "$python" -m lrm_hf.training.procedural "$pool/held" --num-objects "${HELD:-60}" --sources 1 --targets 8 --seed 99
     "$python" "$here/calibrate_density.py" "$output/pipeline" --pool "$pool/held" \
         --objects "${CALIBRATION:-40}" --offsets 0 -0.2 -0.3 -0.4
     touch "$output/calibrated"

@@ -142,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 run.descend(loss, parts)
         run.finish_step(step, scale=scale(step))
 
+    run.plain.config.lift_upscale = lift_upscales[-1]  # also where there were fewer steps than parts of the run
     directory = run.finish("pipeline")
     if args.push_to_hub and run.accelerator.is_main_process:
         LRMPipeline.from_pretrained(directory).push_to_hub(args.push_to_hub)

@@ -180,7 +180,7 @@ def test_the_bundled_models_recipe_runs(tmp_path):
     steps = dict.fromkeys(("STEPS", "SECOND_STEPS", "THIRD_STEPS", "FOURTH_STEPS"), "2")
     result = subprocess.run(
         ["bash", str(ROOT / "examples" / "train_bundled.sh"), str(meshes), str(tmp_path / "out"), str(more)],
-        env={**os.environ, **steps, "PROCEDURAL": "6", "CALIBRATION": "1", "PYTHON": sys.executable},
+        env={**os.environ, **steps, "PROCEDURAL": "6", "HELD": "2", "CALIBRATION": "1", "PYTHON": sys.executable},
         capture_output=True,
         text=True,
     )
