@@ -109,7 +109,7 @@ class FieldLaunch:
 
     @classmethod
     def of(cls, field: TriplaneField, precision: str) -> FieldLaunch:
-        """Where no gradients are wanted it is kept with the field until planes, weights or biases change."""
+        """Where no gradients are wanted it is kept with the field until planes, weights, biases or config change."""
         tensors = (field.planes, *field.weights, *field.biases)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             return cls._made(field, precision)
